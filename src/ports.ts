@@ -1,0 +1,147 @@
+/**
+ * What the inside may ask of the outside. Interfaces only: adapters implement them, host.ts chooses them, simulations
+ * replace them. Time and chance are here too, so that everything else is reproducible from a seed.
+ */
+import type { ExitReason } from './errors.js';
+import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
+
+/** Opaque; hand it back to `clearTimeout`. */
+export type TimerHandle = unknown;
+
+/** Satisfies xstate's clock as well, so machines and adapters share one time. */
+export interface Clock {
+  /** Monotonic milliseconds with fractions. Only differences mean anything. */
+  now(): number;
+  /** Wall-clock time in epoch milliseconds, for what people read; never for decisions. */
+  wallTime(): number;
+  setTimeout(callback: () => void, delayMs: number): TimerHandle;
+  clearTimeout(handle: TimerHandle): void;
+}
+
+export interface Random {
+  /** Uniform in [0, 1). */
+  next(): number;
+  /** A ULID: sortable, unique per call. */
+  ulid(): string;
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** One event name, then fields. Transitions are logged, requests are not. */
+export interface Log {
+  log(level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- bus
+
+/** Names compare without case. */
+export type BusHeaders = ReadonlyMap<string, string>;
+
+export interface BusMessage {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  /** Keys in lower case. */
+  readonly headers: BusHeaders;
+  /** True when the sender waits for an answer; without it `respond` does nothing. */
+  readonly hasReply: boolean;
+  /** Fire and forget. Throws BusError `PAYLOAD_TOO_LARGE` before anything is sent. */
+  respond(data: Uint8Array, headers?: Readonly<Record<string, string>>): void;
+}
+
+export type BusErrorCode = 'NO_RESPONDERS' | 'TIMEOUT' | 'DISCONNECTED' | 'CLOSED' | 'PAYLOAD_TOO_LARGE' | 'PERMISSION';
+
+export interface BusSubscription {
+  unsubscribe(): void;
+}
+
+export interface BusRequestOptions {
+  readonly timeoutMs: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+export type BusState = 'up' | 'down' | 'closed';
+
+export interface Bus {
+  readonly state: BusState;
+  readonly payloadBytesMax: number;
+  /** Called after every change of `state`; returns the way to stop listening. */
+  onState(listener: (state: BusState, detail: string) => void): () => void;
+  /** At most once, lost without notice while the bus is down. */
+  publish(subject: string, data: Uint8Array, headers?: Readonly<Record<string, string>>): void;
+  /** With `queue`, one member of the group gets each message. Survives reconnects. Handlers must not throw. */
+  subscribe(subject: string, handler: (message: BusMessage) => void, options?: { readonly queue?: string }): BusSubscription;
+  /** Rejects with a BusError (an Error whose `code` is a BusErrorCode). */
+  request(subject: string, data: Uint8Array, options: BusRequestOptions): Promise<BusMessage>;
+  /** Resolves when everything published and subscribed so far has reached the server. */
+  flush(timeoutMs: number): Promise<void>;
+  /** Stops receiving, lets published answers leave, closes. Never rejects. */
+  close(): Promise<void>;
+}
+
+export class BusError extends Error {
+  override readonly name = 'BusError';
+  constructor(readonly code: BusErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- lanes
+
+export interface LaneExit {
+  readonly reason: ExitReason;
+  /** For people: `SIGKILL`, `exit code 134`, the text of an error. */
+  readonly detail: string;
+}
+
+/** What a lane may ask of its host while it lives. */
+export interface LaneHost {
+  /** `context.infer`. Must settle; resolves with a failure value instead of rejecting. */
+  nestedCall(call: NestedCall): Promise<NestedReply>;
+  log(line: LaneLog): void;
+}
+
+/**
+ * What runs one replica: a thread in this process or a cell. Opening one starts it at once. The order of life:
+ * `load` once, `run` any number of times, then `stop` or `kill`, or it ends by itself; `onExit` fires exactly once in
+ * every case, after which every pending promise has been settled.
+ */
+export interface Lane {
+  /** Of the process the model runs in. */
+  readonly pid: number;
+  /** Of the thread the model runs in; 0 until known. */
+  readonly threadId: number;
+  /** Resolves when the thread or process exists; rejects when it could not be made. */
+  readonly spawned: Promise<void>;
+  load(): Promise<LoadReply>;
+  /**
+   * Runs go one after the other, in order of posting (modules: up to `concurrency` at once). Resolves with `undefined`
+   * when the lane ended before it answered, never rejects.
+   */
+  run(task: RunTask): Promise<RunReply | undefined>;
+  /** The caller of a run is gone: its `context.signal` aborts (modules), its late answer is dropped. Never stops a lane. */
+  cancel(runId: number): void;
+  /** Resolves with true when the lane's main loop answered. A thread lane has no loop of its own besides the host's. */
+  ping(): Promise<boolean>;
+  /** Resident memory of the cell in bytes at the last ping; 0 when unknown. */
+  readonly memoryBytes: number;
+  /** Ordered end: finishes what was posted, unloads, ends. Beyond `budgetMs` it is killed (thread lane: retired). */
+  stop(budgetMs: number): void;
+  /** At once and without mercy. A busy thread lane cannot be killed: it is retired and reported as a zombie. */
+  kill(reason: ExitReason, detail: string): void;
+  onExit(listener: (exit: LaneExit) => void): void;
+}
+
+export interface LaneOrder {
+  /** For names of processes and threads, and for logs. */
+  readonly replica: string;
+  readonly load: LoadTask;
+  readonly concurrency: number;
+  readonly host: LaneHost;
+}
+
+export interface LaneFactory {
+  open(order: LaneOrder): Lane;
+  /** Lanes that could not be ended (threads inside native code that never returns). */
+  readonly zombies: number;
+}
