@@ -32,6 +32,8 @@ export interface Log {
   log(level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+export type { LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
+
 // ---------------------------------------------------------------------------------------------------------------- bus
 
 /** Names compare without case. */

@@ -1,0 +1,154 @@
+/**
+ * The `context` a module's `run` and `load` get: nested calls, logs, the run's signal and what is left of its budget.
+ *
+ * The signal and its timer are made when the module first asks for the signal: most runs are shorter than making them.
+ * An aborted signal is advice. Nothing here stops a module that does not listen.
+ */
+import { performance } from 'node:perf_hooks';
+import { errorCodes } from '../errors.js';
+import { namedTensors, typedRecord } from '../tensor/typed.js';
+import type { ErrorCode } from '../errors.js';
+import type { TensorLike, TypedTensor } from '../tensor/typed.js';
+import type { SessionHost } from '../protocol/session.js';
+import type { LaneLog, NestedReply, RunTask } from '../protocol/task.js';
+
+export interface NestedOptions {
+  /** Outputs to compute; all when absent. */
+  readonly outputs?: readonly string[];
+  /** Less than what is left of the run's own budget; more has no effect. */
+  readonly timeoutMs?: number;
+  /** Stops waiting. The call itself may still be carried out. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ModuleLog {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+export interface ModuleLoadContext {
+  readonly log: ModuleLog;
+}
+
+export interface ModuleContext extends ModuleLoadContext {
+  readonly requestId: string;
+  /** Aborts when the caller is gone and when the deadline passes. */
+  readonly signal: AbortSignal;
+  /** What is left of the budget now, in ms; never below 0. */
+  readonly deadlineMs: number;
+  /** Ownership epoch, of singletons. */
+  readonly epoch: number | undefined;
+  /**
+   * Asks another actor, through this host, within this run's deadline. Inputs as in `run`.
+   * Rejects with an Error that has `code` (one of regrow's), `retryable` and perhaps `outcome: 'unknown'`.
+   */
+  infer(
+    actor: string,
+    inputs: Readonly<Record<string, TensorLike>>,
+    options?: NestedOptions,
+  ): Promise<{ outputs: Record<string, TypedTensor> }>;
+}
+
+export interface RunContext extends ModuleContext {
+  abort(): void;
+  /** The run is answered: no timer stays behind. */
+  end(): void;
+}
+
+export function loadContext(host: SessionHost): ModuleLoadContext {
+  return { log: moduleLog(host) };
+}
+
+export function runContext(task: RunTask, host: SessionHost): RunContext {
+  const deadline = performance.now() + task.budgetMs;
+  let controller: AbortController | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let canceled = false;
+  let log: ModuleLog | undefined;
+  const remaining = (): number => Math.max(0, deadline - performance.now());
+  const abort = (): void => {
+    canceled = true;
+    controller?.abort(abortReason(remaining() > 0 ? 'the caller is gone' : 'the deadline has passed'));
+  };
+  return {
+    requestId: task.requestId,
+    epoch: task.epoch,
+    get log() {
+      return (log ??= moduleLog(host));
+    },
+    get deadlineMs() {
+      return remaining();
+    },
+    get signal() {
+      if (controller) return controller.signal;
+      controller = new AbortController();
+      if (canceled || remaining() === 0) abort();
+      else if (remaining() < timerMsMax) timer = setTimeout(abort, remaining());
+      return controller.signal;
+    },
+    async infer(actor, inputs, options = {}) {
+      const { outputs, timeoutMs, signal } = options;
+      signal?.throwIfAborted();
+      const call = {
+        runId: task.id, actor, inputs: namedTensors(inputs), ...(outputs && { outputs }), ...(timeoutMs !== undefined && { timeoutMs }),
+      };
+      const reply = await untilAborted(host.nested(call), signal);
+      if (!reply.ok) throw nestedError(actor, reply);
+      return { outputs: typedRecord(reply.outputs) };
+    },
+    abort,
+    end: () => clearTimeout(timer),
+  };
+}
+
+/** Longer delays overflow Node's timers and fire at once. */
+const timerMsMax = 2 ** 31 - 1;
+
+function abortReason(message: string): DOMException {
+  return new DOMException(message, 'AbortError');
+}
+
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  let stop: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop!);
+  }
+}
+
+function nestedError(actor: string, reply: Extract<NestedReply, { ok: false }>): Error {
+  const code: ErrorCode = reply.code;
+  const retryable = errorCodes[code].retryable && reply.outcome === undefined;
+  return Object.assign(new Error(`${actor}: ${reply.message}`), { code, retryable, ...(reply.outcome && { outcome: reply.outcome }) });
+}
+
+function moduleLog(host: SessionHost): ModuleLog {
+  const at = (level: LaneLog['level']) => (message: string, fields?: Readonly<Record<string, unknown>>): void => {
+    host.log({ level, message: String(message), ...(fields && { fields: plain(fields) }) });
+  };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+/** What JSON cannot hold becomes text: a log line must not fail a run. */
+function plain(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const kept: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(fields)) {
+    if (value instanceof Error) kept[key] = value.stack ?? value.message;
+    else {
+      try {
+        kept[key] = JSON.parse(JSON.stringify(value) ?? 'null') as unknown;
+      } catch {
+        kept[key] = String(value);
+      }
+    }
+  }
+  return kept;
+}

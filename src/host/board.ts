@@ -1,0 +1,183 @@
+/**
+ * What this host shows of itself: collects every change the control and the data path report, and renders the status
+ * document from it. Holds no decision; forgetting it would lose a picture, not a replica.
+ */
+import type { ExitReason } from '../errors.js';
+import type { Clock } from '../ports.js';
+import type { ActorState, ActorStatus, HostStatus, LastExit, ReplicaPhase, ReplicaStatus } from '../protocol/status.js';
+import type { Dispatcher } from '../serving/dispatcher.js';
+import type { ActorSpec } from '../spec/actor.js';
+import type { ReplicaView } from '../supervision/replica.js';
+
+interface ReplicaRecord {
+  readonly id: string;
+  readonly device: string;
+  view: ReplicaView | undefined;
+  /** Overrules the view between two incarnations. */
+  pause: { readonly phase: 'backoff' | 'failed'; readonly reason: string } | undefined;
+  restarts: number;
+  readySinceMs: number | undefined;
+  lastProofMs: number | undefined;
+  lastExit: LastExit | undefined;
+  /** Requests that were on it, told by the data path just before its exit is. */
+  lostRequests: readonly string[];
+  memoryBytes: () => number;
+}
+
+export interface ActorRecord {
+  readonly spec: ActorSpec;
+  version: string;
+  readonly dispatcher: Dispatcher;
+  readonly replicas: Map<string, ReplicaRecord>;
+  /** Of the pool as a whole, when it is not simply running. */
+  poolReason: string | undefined;
+}
+
+export class Board {
+  readonly actors = new Map<string, ActorRecord>();
+  readonly #startedMs: number;
+  #reason = 'starting';
+  #listeners: (() => void)[] = [];
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly identity: { readonly id: string; readonly incarnation: string; readonly version: string },
+    private readonly devices: readonly string[],
+  ) {
+    this.#startedMs = clock.now();
+  }
+
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  addActor(spec: ActorSpec, version: string, dispatcher: Dispatcher): void {
+    this.actors.set(spec.name, { spec, version, dispatcher, replicas: new Map(), poolReason: undefined });
+  }
+
+  addReplica(actor: string, id: string, device: string): void {
+    this.actors.get(actor)?.replicas.set(id, {
+      id, device, view: undefined, pause: undefined, restarts: 0, readySinceMs: undefined, lastProofMs: undefined,
+      lastExit: undefined, lostRequests: [], memoryBytes: () => 0,
+    });
+  }
+
+  replicaChanged(actor: string, view: ReplicaView): void {
+    const record = this.#replica(actor, view.id);
+    if (!record) return;
+    const becameReady = view.phase === 'ready' && record.view?.phase !== 'ready' && record.view?.phase !== 'suspect';
+    if (becameReady) record.readySinceMs = record.lastProofMs = this.clock.now();
+    if (view.phase !== 'ready' && view.phase !== 'suspect') record.readySinceMs = undefined;
+    record.view = view;
+    record.pause = undefined;
+    this.#changed();
+  }
+
+  /** Where the memory of a replica's cell can be read, while it has one. */
+  memoryOf(actor: string, id: string, read: () => number): void {
+    const record = this.#replica(actor, id);
+    if (record) record.memoryBytes = read;
+  }
+
+  requestsLost(actor: string, id: string, requestIds: readonly string[]): void {
+    const record = this.#replica(actor, id);
+    if (record) record.lostRequests = requestIds;
+  }
+
+  replicaExited(actor: string, id: string, reason: ExitReason, detail: string): LastExit | undefined {
+    const record = this.#replica(actor, id);
+    if (!record) return undefined;
+    record.lastExit = { reason, detail, at: new Date(this.clock.wallTime()).toISOString(), requests: record.lostRequests };
+    record.lostRequests = [];
+    record.readySinceMs = undefined;
+    record.memoryBytes = () => 0;
+    record.pause = { phase: 'failed', reason: `${reason}: ${detail}` };
+    this.#changed();
+    return record.lastExit;
+  }
+
+  replicaRestarting(actor: string, id: string, delayMs: number): void {
+    const record = this.#replica(actor, id);
+    if (!record) return;
+    record.restarts++;
+    const why = record.lastExit ? `${record.lastExit.reason}: ${record.lastExit.detail}` : 'restart';
+    if (delayMs > 0) record.pause = { phase: 'backoff', reason: `${why}; next start in ${Math.round(delayMs)} ms` };
+    this.#changed();
+  }
+
+  poolChanged(actor: string, reason: string | undefined): void {
+    const record = this.actors.get(actor);
+    if (!record) return;
+    record.poolReason = reason;
+    this.#changed();
+  }
+
+  hostChanged(reason: string): void {
+    this.#reason = reason;
+    this.#changed();
+  }
+
+  host(): HostStatus {
+    return {
+      ...this.identity,
+      liveness: 'alive',
+      reason: this.#reason,
+      uptimeMs: Math.round(this.clock.now() - this.#startedMs),
+      devices: this.devices.map((id) => ({ id, state: 'usable', reason: 'configured' })),
+      actors: [...this.actors.values()].map((actor) => this.#actor(actor)),
+    };
+  }
+
+  #actor(record: ActorRecord): ActorStatus {
+    const { spec, dispatcher } = record;
+    const replicas = [...record.replicas.values()].map((replica) => this.#render(replica, spec.isolation));
+    const ready = replicas.filter((replica) => replica.phase === 'ready').length;
+    const state: ActorState = ready === 0 ? 'down' : ready < spec.replicas ? 'degraded' : 'ready';
+    const troubled = replicas.find((replica) => replica.phase !== 'ready');
+    return {
+      name: spec.name,
+      kind: spec.kind,
+      version: record.version,
+      wanted: spec.replicas,
+      ready,
+      state,
+      reason: state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? `${troubled.id} ${troubled.phase}: ${troubled.reason}` : 'no replica')),
+      queue: { count: dispatcher.queueCount, bytes: dispatcher.queueBytes },
+      requests: { ...dispatcher.outcomes },
+      replays: dispatcher.replays,
+      quarantined: dispatcher.quarantined,
+      replicas,
+    };
+  }
+
+  #render(record: ReplicaRecord, isolation: 'process' | 'thread'): ReplicaStatus {
+    const nowMs = this.clock.now();
+    const { view, pause } = record;
+    const phase: ReplicaPhase = pause?.phase ?? view?.phase ?? 'loading';
+    const alive = pause === undefined && view !== undefined;
+    return {
+      id: record.id,
+      device: record.device,
+      isolation,
+      phase,
+      ...(view?.proof && { proof: view.proof }),
+      reason: pause?.reason ?? view?.reason ?? 'not started yet',
+      incarnation: view?.incarnation ?? 0,
+      pid: alive ? view.pid : 0,
+      threadId: alive ? view.threadId : 0,
+      restarts: record.restarts,
+      ...(record.readySinceMs !== undefined && { readySinceMs: Math.round(nowMs - record.readySinceMs) }),
+      ...(record.lastProofMs !== undefined && { lastProofMs: Math.round(nowMs - record.lastProofMs) }),
+      memoryBytes: record.memoryBytes(),
+      ...(record.lastExit && { lastExit: record.lastExit }),
+    };
+  }
+
+  #replica(actor: string, id: string): ReplicaRecord | undefined {
+    return this.actors.get(actor)?.replicas.get(id);
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

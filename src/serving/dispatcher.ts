@@ -1,0 +1,479 @@
+/**
+ * Moves the tickets of one actor through its routed lanes: queue, dispatch, answer, and again when a lane is lost.
+ *
+ * Assumes that lanes answer in the order runs were posted and that a lane's exit is reported exactly once. Decides
+ * nothing itself: admission, replay and availability are policies. Deliberately knows no wire format.
+ */
+import { ServeError, type Outcome } from '../errors.js';
+import { admit, learnServiceMs, predictedWaitMs } from '../policy/admission.js';
+import { nextAvailability, takesRequests, type Availability, type AvailabilityEvent } from '../policy/availability.js';
+import { afterLaneLoss } from '../policy/replay.js';
+import type { LaneExit, TimerHandle } from '../ports.js';
+import type { RunReply } from '../protocol/task.js';
+import type { NamedTensor } from '../tensor/datatype.js';
+import { fingerprint } from '../tensor/digest.js';
+import { TicketQueue } from './queue.js';
+import type { Route, RouteListener } from './routes.js';
+import type { SharedServing } from './shared.js';
+import { Slot, runningMs, type Run } from './slot.js';
+import { Suspects } from './suspects.js';
+import { Ticket, outcomeOf, type InferAnswer, type InferCall, type TicketEnd } from './ticket.js';
+
+export interface DispatcherOptions {
+  readonly name: string;
+  readonly idempotent: boolean;
+  readonly timeoutMs: number;
+  readonly timeoutMaxMs: number;
+  readonly hangMs: number;
+  readonly queue: { readonly sizeMax: number; readonly bytesMax: number };
+  readonly replaysMax: number;
+  readonly quarantineMs: number;
+}
+
+export interface DispatcherEvents {
+  /** Requests are taken from now on, or no longer. */
+  availability(takes: boolean, reason: string): void;
+  /** A lane ended; the ids of the requests that were on it, in order. */
+  laneLost(route: Route, requestIds: readonly string[]): void;
+  /** A request ended a replica in a solo run. */
+  poisoned(ticket: Ticket, fingerprint: string, exit: LaneExit): void;
+}
+
+export class Dispatcher implements RouteListener {
+  readonly outcomes: Record<Outcome, number> = { ok: 0, rejected: 0, canceled: 0, timeout: 0, failed: 0 };
+  replays = 0;
+  lateResults = 0;
+  quarantined = 0;
+  readonly #queue = new TicketQueue();
+  readonly #suspects: Suspects;
+  readonly #slots: Slot[] = [];
+  #open = 0;
+  #next = 0;
+  #serviceMs: number | undefined;
+  #availability: Availability = { state: 'starting' };
+  #restartUnderWay = true;
+  #downReason = 'the host is starting';
+  #holdTimer: TimerHandle | undefined;
+  #hangTimer: TimerHandle | undefined;
+  #onIdle: (() => void)[] = [];
+
+  constructor(
+    private readonly options: DispatcherOptions,
+    private readonly shared: SharedServing,
+    private readonly events: DispatcherEvents,
+  ) {
+    this.#suspects = new Suspects();
+    shared.onMassDeath(() => this.#absolveSuspects());
+  }
+
+  // ------------------------------------------------------------------------------------------------ requests come in
+
+  /** Settles exactly once, at the deadline at the latest. Rejects with a ServeError, or with the signal's reason. */
+  submit(call: InferCall): Promise<InferAnswer> {
+    const { clock } = this.shared;
+    const nowMs = clock.now();
+    const budgetMs = Math.min(call.timeoutMs ?? this.options.timeoutMs, this.options.timeoutMaxMs);
+    const refusal = this.#refusal(call, nowMs, budgetMs);
+    if (refusal) {
+      this.outcomes[outcomeOf({ ok: false, error: refusal })]++;
+      return Promise.reject(refusal);
+    }
+    this.shared.countRequest(nowMs);
+    return new Promise((resolve, reject) => {
+      let onAbort: (() => void) | undefined;
+      const deadline = clock.setTimeout(() => {
+        const where = ticket.onLanes > 0 ? 'while it ran' : `in the queue (${this.#whyWaiting()})`;
+        ticket.failWith('DEADLINE_EXCEEDED', `no answer within ${Math.round(budgetMs)} ms; the time was used up ${where}`);
+      }, budgetMs);
+      const settle = (ended: Ticket, end: TicketEnd): void => {
+        clock.clearTimeout(deadline);
+        if (onAbort) call.signal?.removeEventListener('abort', onAbort);
+        this.#ticketEnded(ended, end);
+        if (end.ok) resolve(end.answer);
+        else reject('canceled' in end ? end.canceled : end.error);
+      };
+      const ticket = new Ticket(
+        call, bytesOf(call), nowMs, nowMs + budgetMs,
+        this.options.idempotent && call.idempotent !== false,
+        Math.min(1 + this.options.replaysMax, call.attemptsLeft ?? Infinity),
+        settle,
+      );
+      if (call.signal) {
+        onAbort = () => void ticket.cancel(call.signal!.reason);
+        call.signal.addEventListener('abort', onAbort, { once: true });
+      }
+      this.#enqueue(ticket, 'last');
+      this.#pump();
+    });
+  }
+
+  get queueCount(): number {
+    return this.#queue.count + this.#suspects.count;
+  }
+
+  get queueBytes(): number {
+    return this.#queue.bytes;
+  }
+
+  get takesRequests(): boolean {
+    return takesRequests(this.#availability);
+  }
+
+  /** Resolves when every accepted request was answered. Their deadlines bound the wait. */
+  whenIdle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** Accepted requests not answered yet. */
+  get inFlight(): number {
+    return this.queueCount + this.#slots.reduce((sum, slot) => sum + slot.runs.filter((run) => !run.ticket.ended).length, 0);
+  }
+
+  #refusal(call: InferCall, nowMs: number, budgetMs: number): ServeError | undefined {
+    const { name, queue } = this.options;
+    if (call.signal?.aborted) return new ServeError('DEADLINE_EXCEEDED', 'the caller was gone before the request was admitted');
+    if (!(budgetMs > 0)) return new ServeError('DEADLINE_EXCEEDED', 'the budget was used up before the request was admitted');
+    if (call.attemptsLeft !== undefined && call.attemptsLeft < 1) return new ServeError('UNAVAILABLE', 'no execution is left (Attempts-Left: 0)');
+    if (!takesRequests(this.#availability)) {
+      return new ServeError('UNAVAILABLE', `actor ${name} has no ready replica here: ${this.#downReason}`, { retryAfterMs: 1000 });
+    }
+    if (this.shared.isQuarantined(() => this.#fingerprint(call.inputs), nowMs)) {
+      this.quarantined++;
+      return new ServeError('POISON', `an equal request ended a replica of ${name} in a run of its own; it is refused for ${this.options.quarantineMs} ms`);
+    }
+    const verdict = admit(
+      {
+        count: this.#queue.count, bytes: this.#queue.bytes, sizeMax: queue.sizeMax, bytesMax: queue.bytesMax,
+        hostBytes: this.shared.queueBytes, hostBytesMax: this.shared.queueBytesMax,
+        serviceMs: this.#serviceMs, lanes: this.#lanes(), running: this.#running(),
+      },
+      bytesOf(call), budgetMs,
+    );
+    return verdict.admit ? undefined : new ServeError('RESOURCE_EXHAUSTED', `${name}: ${verdict.message}`, { retryAfterMs: verdict.retryAfterMs });
+  }
+
+  /** Predicted time until a request admitted now would start, in ms. */
+  get predictedWaitMs(): number {
+    return predictedWaitMs({ count: this.#queue.count, running: this.#running(), lanes: this.#lanes(), serviceMs: this.#serviceMs });
+  }
+
+  #lanes(): number {
+    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'open' ? slot.route.concurrency : 0), 0);
+  }
+
+  #running(): number {
+    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'open' ? slot.runs.length : 0), 0);
+  }
+
+  // -------------------------------------------------------------------------------------------------- requests go out
+
+  #enqueue(ticket: Ticket, where: 'first' | 'last'): void {
+    if (where === 'first') this.#queue.unshift(ticket);
+    else this.#queue.push(ticket);
+    this.shared.queueBytes += ticket.bytes;
+  }
+
+  #pump(): void {
+    for (let ticket = this.#queue.peek(); ticket; ticket = this.#queue.peek()) {
+      const slot = this.#pick(ticket);
+      if (!slot) return;
+      this.#queue.shift();
+      this.shared.queueBytes -= ticket.bytes;
+      this.#post(slot, ticket, false);
+    }
+  }
+
+  /** An idle lane, least recently used first; else, for what may run twice, the shortest line with room ahead. */
+  #pick(ticket: Ticket): Slot | undefined {
+    let ahead: Slot | undefined;
+    const count = this.#slots.length;
+    for (let i = 0; i < count; i++) {
+      const slot = this.#slots[(this.#next + i) % count]!;
+      if (slot.idle) {
+        this.#next = (this.#next + i + 1) % count;
+        return slot;
+      }
+      if (ticket.idempotent && slot.roomAhead && (!ahead || slot.runs.length < ahead.runs.length)) ahead = slot;
+    }
+    return ahead;
+  }
+
+  #post(slot: Slot, ticket: Ticket, solo: boolean): void {
+    const nowMs = this.shared.clock.now();
+    const run: Run = { id: this.shared.nextRunId(), ticket, solo, startedAtMs: undefined, nestedPending: 0, nestedSinceMs: 0, pausedMs: 0, hung: false };
+    ticket.attempts++;
+    ticket.onLanes++;
+    slot.add(run, nowMs);
+    this.#watchForHangs();
+    void slot.route.lane
+      .run({
+        id: run.id,
+        requestId: ticket.call.requestId,
+        inputs: ticket.inputs,
+        ...(ticket.call.outputs && { outputs: ticket.call.outputs }),
+        budgetMs: ticket.deadlineAtMs - nowMs,
+        path: [...(ticket.call.path ?? []), this.options.name],
+      })
+      .then((reply) => {
+        if (reply) this.#answered(slot, run, reply); // undefined: the lane ended, `#laneExited` deals with its runs
+      });
+  }
+
+  #answered(slot: Slot, run: Run, reply: RunReply): void {
+    const nowMs = this.shared.clock.now();
+    this.#serviceMs = learnServiceMs(this.#serviceMs, runningMs(run, nowMs));
+    slot.remove(run, nowMs);
+    const { ticket } = run;
+    ticket.onLanes--;
+    if (ticket.ended) this.lateResults++;
+    else if (reply.ok) {
+      const { replica, incarnation, version, device } = slot.route;
+      ticket.answer({ outputs: reply.outputs, servedBy: `${replica}#${incarnation}`, attempts: ticket.attempts, version, device });
+    } else {
+      ticket.failWith(reply.code, reply.message, reply.outcome && { outcome: reply.outcome });
+    }
+    if (slot.mode === 'suspect') slot.mode = 'open'; // it answers, so it is not frozen
+    if (slot.mode === 'solo') slot.mode = 'reserved';
+    this.#trySolo();
+    this.#pump();
+    this.#noticeIdle();
+  }
+
+  // ------------------------------------------------------------------------------------------------------ lanes change
+
+  routeAdded(route: Route): void {
+    const slot = new Slot(route);
+    // A request suspected of ending replicas runs on the newcomer first, alone: if it is guilty, nobody else is hit.
+    if (this.#suspects.count > 0) slot.mode = 'reserved';
+    this.#slots.push(slot);
+    this.#open++;
+    route.lane.onExit((exit) => this.#laneExited(slot, exit));
+    this.#step({ type: 'replicaReady' });
+    this.#trySolo();
+    this.#pump();
+  }
+
+  routeClosed(route: Route): void {
+    const slot = this.#slots.find((candidate) => candidate.route === route);
+    if (!slot || slot.mode === 'closed') return;
+    slot.mode = 'closed';
+    this.#lostRoute(`replica ${route.replica} left`);
+  }
+
+  routeSuspect(route: Route, suspect: boolean): void {
+    const slot = this.#slots.find((candidate) => candidate.route === route);
+    if (!slot) return;
+    if (!suspect) {
+      if (slot.mode === 'suspect') slot.mode = 'open';
+      return this.#pump();
+    }
+    if (slot.mode !== 'open' && slot.mode !== 'reserved') return;
+    slot.mode = 'suspect';
+    for (const run of [...slot.runs].reverse()) if (this.#mayRunAgain(run)) this.#enqueue(run.ticket, 'first');
+    this.#trySolo();
+    this.#pump();
+  }
+
+  /** A frozen replica still has the run; whether a second copy may go elsewhere. First answer wins. */
+  #mayRunAgain(run: Run): boolean {
+    const { ticket } = run;
+    if (ticket.ended || ticket.waiting || ticket.onLanes > 1 || !ticket.idempotent || run.solo) return false;
+    if (ticket.attempts >= ticket.attemptsMax || !this.shared.takeReplay(this.shared.clock.now())) return false;
+    this.replays++;
+    return true;
+  }
+
+  #laneExited(slot: Slot, exit: LaneExit): void {
+    const nowMs = this.shared.clock.now();
+    const wasRouted = slot.mode !== 'closed';
+    slot.mode = 'closed';
+    this.#slots.splice(this.#slots.indexOf(slot), 1);
+    const ended = exit.reason === 'crashed' || exit.reason === 'killed';
+    const crowd = ended && this.shared.laneDied(nowMs);
+    if (wasRouted) this.#lostRoute(`replica ${slot.route.replica} ended (${exit.reason}: ${exit.detail})`);
+    this.events.laneLost(slot.route, slot.runs.map((run) => run.ticket.call.requestId));
+    // Newest first, because each goes back to the head of the queue.
+    for (const run of slot.runs.splice(0).reverse()) this.#lost(slot, run, exit, (ended && !crowd) || run.hung);
+    this.#trySolo();
+    this.#pump();
+    this.#noticeIdle();
+  }
+
+  #lost(slot: Slot, run: Run, exit: LaneExit, laneDiedByItself: boolean): void {
+    const { ticket } = run;
+    ticket.onLanes--;
+    const wasRunning = slot.wasRunning(run);
+    if (!wasRunning) ticket.attempts--;
+    if (ticket.ended || ticket.waiting || ticket.onLanes > 0) return;
+    const nowMs = this.shared.clock.now();
+    const decide = (budgetLeft: boolean) =>
+      afterLaneLoss({
+        idempotent: ticket.idempotent, wasRunning, laneDiedByItself, solo: run.solo,
+        attempts: ticket.attempts, attemptsMax: ticket.attemptsMax, budgetLeft,
+      });
+    let decision = decide(true);
+    if ((decision === 'replay' || decision === 'solo') && !this.shared.takeReplay(nowMs)) decision = decide(false);
+    const what = `replica ${slot.route.replica}#${slot.route.incarnation} ended (${exit.reason}: ${exit.detail}) while the request was on it`;
+    switch (decision) {
+      case 'requeue':
+        return this.#enqueue(ticket, 'first');
+      case 'replay':
+        this.replays++;
+        return this.#enqueue(ticket, 'first');
+      case 'solo':
+        this.replays++;
+        return this.#suspects.add(ticket, nowMs);
+      case 'unknown':
+        ticket.failWith('UNAVAILABLE', `${what}; it is not idempotent, so it was not repeated`, { outcome: 'unknown' });
+        return;
+      case 'exhausted':
+        ticket.failWith('UNAVAILABLE', `${what}; ${ticket.attempts} executions are used up or the host's replay budget is empty`);
+        return;
+      case 'poison': {
+        const print = this.#fingerprint(ticket.inputs);
+        this.shared.quarantine(print, nowMs, this.options.quarantineMs);
+        this.events.poisoned(ticket, print, exit);
+        ticket.failWith('POISON', `this input ended a replica of ${this.options.name} in a run of its own (${exit.reason}: ${exit.detail})`);
+      }
+    }
+  }
+
+  /**
+   * Runs the oldest suspect alone: on a lane set aside for it, which a newcomer is by itself; else one of several open
+   * lanes is set aside and emptied first. The last open lane is never spent on a suspect.
+   */
+  #trySolo(): void {
+    for (const slot of this.#slots) {
+      if (slot.mode !== 'reserved' || slot.runs.length > 0) continue;
+      const ticket = this.#suspects.take();
+      if (ticket) {
+        slot.mode = 'solo';
+        this.#post(slot, ticket, true);
+      } else {
+        slot.mode = 'open';
+      }
+    }
+    if (this.#suspects.count === 0 || this.#slots.some((slot) => slot.mode === 'reserved' || slot.mode === 'solo')) return;
+    const open = this.#slots.filter((slot) => slot.mode === 'open');
+    if (open.length < 2) return;
+    const least = open.reduce((best, slot) => (slot.runs.length < best.runs.length ? slot : best));
+    least.mode = 'reserved';
+    if (least.runs.length === 0) this.#trySolo();
+  }
+
+  /** Several lanes died at once: the machine did it, so what ran on them is innocent and goes on as usual. */
+  #absolveSuspects(): void {
+    for (const ticket of this.#suspects.takeRecent(this.shared.clock.now())) this.#enqueue(ticket, 'first');
+    this.#trySolo();
+    this.#pump();
+  }
+
+  // ------------------------------------------------------------------------------------------------- nested calls, hangs
+
+  /** The run a nested call came from, for what it inherits. Undefined when its caller is gone. */
+  runOf(replica: string, runId: number): Run | undefined {
+    const slot = this.#slots.find((candidate) => candidate.route.replica === replica);
+    return slot?.runs.find((run) => run.id === runId);
+  }
+
+  /** Stops the hang clock of a run while `pending` is under way. */
+  async whileNested<T>(run: Run, pending: Promise<T>): Promise<T> {
+    const { clock } = this.shared;
+    if (run.nestedPending++ === 0) run.nestedSinceMs = clock.now();
+    try {
+      return await pending;
+    } finally {
+      if (--run.nestedPending === 0) run.pausedMs += clock.now() - run.nestedSinceMs;
+    }
+  }
+
+  #watchForHangs(): void {
+    if (this.#hangTimer !== undefined) return;
+    const periodMs = Math.min(1000, Math.max(20, this.options.hangMs / 8));
+    this.#hangTimer = this.shared.clock.setTimeout(() => {
+      this.#hangTimer = undefined;
+      const nowMs = this.shared.clock.now();
+      let watching = false;
+      for (const slot of this.#slots) {
+        const hung = slot.runs.find((run) => runningMs(run, nowMs) > this.options.hangMs);
+        if (hung) {
+          hung.hung = true;
+          slot.route.lane.kill('hung', `a run took longer than hangMs (${this.options.hangMs})`);
+        }
+        watching ||= slot.runs.length > 0;
+      }
+      if (watching) this.#watchForHangs();
+    }, periodMs);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- availability
+
+  /** Told by the control path: whether a replacement is being made, and if not, why. */
+  setProspect(restartUnderWay: boolean, reason: string): void {
+    this.#restartUnderWay = restartUnderWay;
+    if (this.#open === 0) this.#downReason = reason;
+    if (!restartUnderWay) this.#step({ type: 'noRestart', reason });
+  }
+
+  #lostRoute(reason: string): void {
+    if (--this.#open > 0) return;
+    this.#downReason = reason;
+    this.#step({ type: 'lastReplicaLost', restartUnderWay: this.#restartUnderWay, reason });
+  }
+
+  #step(event: AvailabilityEvent): void {
+    const before = this.#availability;
+    const after = nextAvailability(before, event, this.shared.clock.now(), this.shared.holdMs);
+    if (after === before) return;
+    this.#availability = after;
+    if (this.#holdTimer !== undefined) this.shared.clock.clearTimeout(this.#holdTimer);
+    this.#holdTimer = undefined;
+    if (after.state === 'holding') {
+      // One millisecond late rather than early: a timer may fire a fraction before its time.
+      this.#holdTimer = this.shared.clock.setTimeout(() => this.#step({ type: 'timePassed' }), this.shared.holdMs + 1);
+    }
+    if (takesRequests(after) !== takesRequests(before)) this.events.availability(takesRequests(after), this.#downReason);
+    if (after.state === 'closed') this.#failWaiting(after.reason);
+  }
+
+  #failWaiting(reason: string): void {
+    const message = `actor ${this.options.name} has no ready replica here: ${reason}; ${this.#downReason}`;
+    for (const ticket of [...this.#queue, ...this.#suspects]) ticket.failWith('UNAVAILABLE', message, { retryAfterMs: 1000 });
+  }
+
+  #whyWaiting(): string {
+    if (this.#open === 0) return this.#downReason;
+    return `${this.#queue.count} requests waited for ${this.#open} replica${this.#open === 1 ? '' : 's'}`;
+  }
+
+  #ticketEnded(ticket: Ticket, end: TicketEnd): void {
+    this.outcomes[outcomeOf(end)]++;
+    if (ticket.waiting && !this.#suspects.remove(ticket)) {
+      this.#queue.drop(ticket);
+      this.shared.queueBytes -= ticket.bytes;
+    }
+    if (ticket.onLanes > 0 && !end.ok) {
+      for (const slot of this.#slots) for (const run of slot.runs) if (run.ticket === ticket) slot.route.lane.cancel(run.id);
+    }
+    this.#noticeIdle();
+  }
+
+  #fingerprint(inputs: readonly NamedTensor[]): string {
+    return `${this.options.name}:${fingerprint(inputs)}`;
+  }
+
+  #isIdle(): boolean {
+    return this.inFlight === 0;
+  }
+
+  #noticeIdle(): void {
+    if (this.#onIdle.length > 0 && this.#isIdle()) for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+}
+
+function bytesOf(call: InferCall): number {
+  let bytes = 0;
+  for (const tensor of call.inputs) bytes += tensor.data.byteLength;
+  return bytes;
+}

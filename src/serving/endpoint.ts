@@ -1,0 +1,94 @@
+/**
+ * One actor's requests as they come over a bus: decode, check, route, encode, answer once.
+ *
+ * A client's error ends here and never reaches a replica. A message nobody waits for the answer of is dropped unrun.
+ * Deliberately knows nothing of subscriptions: host/ decides when this endpoint is reachable.
+ */
+import { ServeError, isServeError } from '../errors.js';
+import type { BusMessage, Clock, Random } from '../ports.js';
+import { encodeError } from '../protocol/error-body.js';
+import { answerHeaders, errorHeaders, readRequestHeaders } from '../protocol/headers.js';
+import { decodeRequest, encodeResponse, encodedBytes, joinEncoded, type InferRequest } from '../protocol/infer.js';
+import { selectOutputs } from '../protocol/validate.js';
+import type { Router } from './router.js';
+
+export interface EndpointOptions {
+  readonly actor: string;
+  /** Id of this host, first part of `Served-By`. */
+  readonly host: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Largest answer the bus takes, in bytes; may change when a server is replaced. */
+  readonly answerBytesMax: () => number;
+}
+
+/** Room for headers in the bus's payload limit, which counts them too. */
+const HEADER_BYTES = 4096;
+
+export class Endpoint {
+  requests = 0;
+  errors = 0;
+  lastError = '';
+  processingMs = 0;
+
+  constructor(
+    private readonly router: Router,
+    private readonly options: EndpointOptions,
+  ) {}
+
+  /** Never rejects. */
+  async handle(message: BusMessage): Promise<void> {
+    if (!message.hasReply) return;
+    const { actor, clock } = this.options;
+    const receivedMs = clock.now();
+    this.requests++;
+    try {
+      await this.#infer(message);
+    } catch (error) {
+      const refusal = isServeError(error) ? error : new ServeError('INTERNAL', `${actor}: ${String(error)}`, { cause: error });
+      this.errors++;
+      this.lastError = refusal.message;
+      this.#respond(message, encodeError(refusal), { ...errorHeaders(refusal), ...answerHeaders({ servedBy: this.options.host }) });
+    } finally {
+      this.processingMs += clock.now() - receivedMs;
+    }
+  }
+
+  async #infer(message: BusMessage): Promise<void> {
+    const { actor, host, random } = this.options;
+    const headers = readRequestHeaders(message.headers);
+    const request = decodeRequest(message.data, headers.jsonLength);
+    const outputs = selectOutputs(request.outputs, this.router.entry(actor)?.metadata);
+    const answer = await this.router.infer(actor, {
+      inputs: request.inputs,
+      outputs,
+      requestId: headers.requestId ?? request.id ?? random.ulid(),
+      timeoutMs: headers.timeoutMs,
+      idempotent: headers.runOnce ? false : undefined,
+      priority: headers.priority,
+      attemptsLeft: headers.attemptsLeft,
+    });
+    const encoded = encodeResponse({ modelName: actor, modelVersion: answer.version, outputs: answer.outputs }, request);
+    this.#checkSize(encodedBytes(encoded), request);
+    const facts = {
+      servedBy: `${host}/${answer.servedBy}`, attempts: answer.attempts, modelVersion: answer.version, device: answer.device,
+      ...(encoded.jsonLength !== undefined && { jsonLength: encoded.jsonLength }),
+    };
+    this.#respond(message, joinEncoded(encoded), answerHeaders(facts));
+  }
+
+  #checkSize(bytes: number, request: InferRequest): void {
+    const bytesMax = this.options.answerBytesMax() - HEADER_BYTES;
+    if (bytes <= bytesMax) return;
+    const cure = request.binaryOutputDefault ? 'request fewer outputs, or send less per request' : 'ask for binary outputs (parameters.binary_data_output: true), fewer outputs, or send less per request';
+    throw new ServeError('PAYLOAD_TOO_LARGE', `the answer has ${bytes} bytes, the bus takes ${bytesMax}: ${cure}`);
+  }
+
+  #respond(message: BusMessage, data: Uint8Array, headers: Record<string, string>): void {
+    try {
+      message.respond(data, headers);
+    } catch {
+      // The broker's limit shrank between the check and now, or the bus is closed: the caller's own time-out answers.
+    }
+  }
+}

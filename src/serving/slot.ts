@@ -1,0 +1,80 @@
+/**
+ * What the data path knows of one routed lane: the runs posted to it, in order, and whether it may get more.
+ *
+ * A lane works its runs off in the order they were posted, `concurrency` at once, so the first `concurrency` entries
+ * are running and the rest are posted ahead. No start notices cross the border for that.
+ */
+import type { Route } from './routes.js';
+import type { Ticket } from './ticket.js';
+
+export type SlotMode =
+  /** Takes work. */
+  | 'open'
+  /** Set aside for a suspect request: takes nothing, a solo run starts when it is empty. */
+  | 'reserved'
+  /** A suspect request runs alone. */
+  | 'solo'
+  /** Perhaps frozen: takes nothing until it answers. */
+  | 'suspect'
+  /** Drains. */
+  | 'closed';
+
+export interface Run {
+  readonly id: number;
+  readonly ticket: Ticket;
+  readonly solo: boolean;
+  /** When it became one of the running ones; undefined while posted ahead. */
+  startedAtMs: number | undefined;
+  /** Nested calls under way; while there are any, and nothing else, the hang clock stands still. */
+  nestedPending: number;
+  nestedSinceMs: number;
+  /** Time spent waiting for nested calls. */
+  pausedMs: number;
+  /** Ended by regrow for running longer than hangMs. */
+  hung: boolean;
+}
+
+/** One run may wait in the lane behind those that run: it closes the gap between two runs. */
+const AHEAD = 1;
+
+export class Slot {
+  readonly runs: Run[] = [];
+  mode: SlotMode = 'open';
+
+  constructor(readonly route: Route) {}
+
+  /** Whether a run posted now would start at once. */
+  get idle(): boolean {
+    return this.mode === 'open' && this.runs.length < this.route.concurrency;
+  }
+
+  /** Whether an idempotent run may be posted behind the running ones. */
+  get roomAhead(): boolean {
+    return this.mode === 'open' && this.runs.length < this.route.concurrency + AHEAD;
+  }
+
+  add(run: Run, nowMs: number): void {
+    this.runs.push(run);
+    if (this.runs.length <= this.route.concurrency) run.startedAtMs = nowMs;
+  }
+
+  /** The run was answered; the next one posted ahead, if any, starts. */
+  remove(run: Run, nowMs: number): void {
+    const index = this.runs.indexOf(run);
+    if (index < 0) return;
+    this.runs.splice(index, 1);
+    const started = this.runs[this.route.concurrency - 1];
+    if (started && started.startedAtMs === undefined) started.startedAtMs = nowMs;
+  }
+
+  wasRunning(run: Run): boolean {
+    return run.startedAtMs !== undefined;
+  }
+}
+
+/** How long the run has been computing, without the time it waited for nested calls. */
+export function runningMs(run: Run, nowMs: number): number {
+  if (run.startedAtMs === undefined) return 0;
+  const waiting = run.nestedPending > 0 ? nowMs - run.nestedSinceMs : 0;
+  return nowMs - run.startedAtMs - run.pausedMs - waiting;
+}

@@ -1,0 +1,47 @@
+/**
+ * Requests that were running when their lane died by itself. They wait here, apart from the queue, until each can run
+ * alone (semantics, section 2): one poison payload must not take innocent neighbours along, nor the last lane.
+ */
+import { MASS_DEATH_MS } from '../policy/replay.js';
+import type { Ticket } from './ticket.js';
+
+export class Suspects {
+  #waiting: { readonly ticket: Ticket; readonly sinceMs: number }[] = [];
+
+  get count(): number {
+    return this.#waiting.length;
+  }
+
+  add(ticket: Ticket, nowMs: number): void {
+    ticket.waiting = true;
+    this.#waiting.push({ ticket, sinceMs: nowMs });
+  }
+
+  /** The oldest. */
+  take(): Ticket | undefined {
+    const ticket = this.#waiting.shift()?.ticket;
+    if (ticket) ticket.waiting = false;
+    return ticket;
+  }
+
+  /** Those added so recently that a death now makes theirs one of a crowd; newest first. */
+  takeRecent(nowMs: number): Ticket[] {
+    const recent = this.#waiting.filter((entry) => nowMs - entry.sinceMs <= MASS_DEATH_MS);
+    this.#waiting = this.#waiting.filter((entry) => !recent.includes(entry));
+    for (const { ticket } of recent) ticket.waiting = false;
+    return recent.map((entry) => entry.ticket).reverse();
+  }
+
+  /** Its deadline passed or its caller is gone. @returns whether it waited here */
+  remove(ticket: Ticket): boolean {
+    const index = this.#waiting.findIndex((entry) => entry.ticket === ticket);
+    if (index < 0) return false;
+    this.#waiting.splice(index, 1);
+    ticket.waiting = false;
+    return true;
+  }
+
+  *[Symbol.iterator](): Iterator<Ticket> {
+    for (const { ticket } of [...this.#waiting]) yield ticket;
+  }
+}

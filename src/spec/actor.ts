@@ -1,0 +1,113 @@
+/**
+ * What an operator asks of one actor. Parsed once, defaulted once, relations checked once; frozen after that.
+ *
+ * Knows nothing of files: paths are resolved by host.ts of this folder, hashes are pinned by the host that accepts the spec.
+ */
+import { z } from 'zod';
+import { budgetReachable } from '../policy/backoff.js';
+import { bytes, deviceId, milliseconds, sha256Hex, tensorLiteral, token } from './fields.js';
+import { restartSchema, type RestartSpec } from './restart.js';
+
+const MiB = 1024 * 1024;
+
+const sessionSchema = z.strictObject({
+  intraOpThreads: z.number().int().min(1).max(256).optional()
+    .describe('Threads onnxruntime uses inside one operator. Default: cores / replicas of this actor, at least 1.'),
+  interOpThreads: z.number().int().min(1).max(256).default(1).describe('Threads across operators; 1 = run them one after the other.'),
+  graphOptimization: z.enum(['disabled', 'basic', 'extended', 'all']).default('all').describe('onnxruntime graph optimisation level.'),
+  memoryArena: z.boolean().default(true).describe('false gives memory back after each run: slower, but no high-water mark for models with very different input sizes.'),
+  extra: z.record(z.string(), z.string()).default({}).describe('Further onnxruntime session configuration entries; values are strings. Unknown ones are ignored by onnxruntime without a word.'),
+});
+
+const goldenSchema = z.strictObject({
+  inputs: z.record(z.string(), tensorLiteral).describe('Named input tensors, in OIP JSON form.'),
+  outputs: z.record(z.string(), tensorLiteral).describe('What the actor must answer; outputs not named here are not compared.'),
+  tolerance: z.number().min(0).default(1e-4).describe('Floats are equal when abs(a-b) <= tolerance * (1 + abs(b)); NaN equals NaN; integers, booleans and strings must be exact.'),
+});
+
+/** Field by field. Everything an operator may write about an actor; docs/reference is generated from these descriptions. */
+export const actorFields = {
+  name: token.describe('Name callers use; one NATS subject token.'),
+  model: z.string().min(1).optional().describe('ONNX file, relative to the host file. Exactly one of model and module.'),
+  module: z.string().min(1).optional().describe('ES module file that exports load and run, relative to the host file.'),
+  options: z.record(z.string(), z.unknown()).default({}).describe('Free for a module: it finds them as `spec.options` in load(spec, context).'),
+  version: z.string().min(1).max(64).optional().describe('Version name in answers and paths. Default: first 12 hex digits of the file\'s SHA-256.'),
+  sha256: sha256Hex.optional().describe('Hash the file must have. Default: pinned when the spec is accepted, so later bytes cannot differ unnoticed.'),
+  replicas: z.number().int().min(1).max(1024).default(1).describe('Replicas wanted.'),
+  devices: z.array(deviceId).min(1).default(['cpu']).describe('Devices in order of preference.'),
+  isolation: z.enum(['process', 'thread']).default('process')
+    .describe('process = every replica in a child process of its own (a cell): a native crash ends only that. thread = in the host process: microseconds faster, for trusted models only.'),
+  idempotent: z.boolean().optional().describe('Whether a request may run twice. Default true for models, false for modules. A caller\'s header may only forbid, never allow.'),
+  concurrency: z.number().int().min(1).max(1024).default(1).describe('Modules: runs at once in one replica. Models always run one at a time.'),
+  timeoutMs: milliseconds.min(1).default(5000).describe('Budget of a request that brings none, in ms.'),
+  timeoutMaxMs: milliseconds.min(1).default(30_000).describe('Cap on the budget a caller may bring, in ms.'),
+  hangMs: milliseconds.min(1).default(10_000).describe('Longest a single run may take, in ms; beyond it the replica is ended as hung and the request replayed.'),
+  queue: z.strictObject({
+    sizeMax: z.number().int().min(1).default(4096).describe('Requests waiting at most; a backstop, the byte bound and the predicted wait refuse earlier.'),
+    bytesMax: bytes.default(64 * MiB).describe('Bytes of waiting requests at most.'),
+  }).prefault({}).describe('Bounds of the actor\'s queue. A request over them is refused at once with RESOURCE_EXHAUSTED.'),
+  replaysMax: z.number().int().min(0).max(100).default(2).describe('Times a request is run again after the replica it ran on was lost.'),
+  quarantineMs: milliseconds.min(0).default(600_000).describe('How long a request that ended replicas (and any equal one) is refused with POISON, in ms.'),
+  session: sessionSchema.prefault({}).describe('onnxruntime options.'),
+  golden: goldenSchema.optional().describe('A known question and its answer; a replica that fails it is not routed.'),
+  startTimeoutMs: milliseconds.min(1).default(60_000).describe('Longest a start (spawn, load, prove) may take, in ms.'),
+  shutdownMs: milliseconds.min(0).default(5000).describe('Time a replica gets to finish what it runs when it is stopped, in ms.'),
+  restart: restartSchema.prefault({}).describe('Restart type, budget and backoff.'),
+} as const;
+
+export const actorSchema = z.strictObject(actorFields).superRefine((actor, context) => {
+  const problem = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
+  if ((actor.model === undefined) === (actor.module === undefined)) {
+    problem([], 'needs exactly one of "model" (an .onnx file) and "module" (a JavaScript file)');
+  }
+  if (actor.timeoutMs > actor.timeoutMaxMs) problem(['timeoutMs'], `${actor.timeoutMs} is over timeoutMaxMs (${actor.timeoutMaxMs})`);
+  if (actor.model !== undefined && actor.concurrency !== 1) problem(['concurrency'], 'is for modules; a model runs one request at a time per replica, use "replicas"');
+  if (actor.restart.backoff.minMs > actor.restart.backoff.maxMs) problem(['restart', 'backoff', 'minMs'], `is over maxMs (${actor.restart.backoff.maxMs})`);
+  const restart = withIntensity(actor.restart, actor.replicas);
+  const reachable = budgetReachable(restart, actor.replicas);
+  if (!reachable.ok) problem(['restart'], reachable.message);
+  for (const [side, tensors] of Object.entries({ inputs: actor.golden?.inputs, outputs: actor.golden?.outputs })) {
+    for (const [name, tensor] of Object.entries(tensors ?? {})) {
+      const wanted = tensor.shape.reduce((product, dimension) => product * dimension, 1);
+      if (tensor.data.length !== wanted) problem(['golden', side, name, 'data'], `has ${tensor.data.length} elements, shape [${tensor.shape}] needs ${wanted}`);
+    }
+  }
+});
+
+type ParsedActor = z.output<typeof actorSchema>;
+
+/** What a caller of createHost writes; everything but the name and one of model and module is optional. */
+export type ActorOptions = z.input<typeof actorSchema>;
+
+/** An accepted actor: every default filled in, every relation checked. */
+export type ActorSpec = Readonly<Omit<ParsedActor, 'restart' | 'model' | 'module' | 'session' | 'idempotent'>> & {
+  readonly kind: 'model' | 'module';
+  /** Absolute path. */
+  readonly file: string;
+  readonly idempotent: boolean;
+  readonly restart: RestartSpec;
+  readonly session: Readonly<Omit<ParsedActor['session'], 'intraOpThreads'>> & { readonly intraOpThreads: number };
+};
+
+function withIntensity(restart: ParsedActor['restart'], replicas: number): RestartSpec {
+  const intensity = restart.intensity === 'infinity' ? Infinity : (restart.intensity ?? Math.max(5, 3 * replicas));
+  return { ...restart, intensity };
+}
+
+/**
+ * Fills in what depends on other fields or on the machine.
+ * @param resolve makes a path of the spec absolute
+ * @param cores of this machine, for the default of session.intraOpThreads
+ */
+export function completeActor(parsed: ParsedActor, resolve: (path: string) => string, cores: number): ActorSpec {
+  const { model, module, restart, session, idempotent, ...rest } = parsed;
+  const kind = model === undefined ? 'module' : 'model';
+  return {
+    ...rest,
+    kind,
+    file: resolve((model ?? module)!),
+    idempotent: idempotent ?? kind === 'model',
+    restart: withIntensity(restart, parsed.replicas),
+    session: { ...session, intraOpThreads: session.intraOpThreads ?? Math.max(1, Math.floor(cores / parsed.replicas)) },
+  };
+}

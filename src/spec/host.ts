@@ -1,0 +1,132 @@
+/**
+ * The host file: what one host serves and how it meets the others. `parseHost` is the only way in; it either gives a
+ * frozen spec with every default filled in, or every problem with its path.
+ */
+import { z } from 'zod';
+import { actorFields, actorSchema, completeActor, type ActorSpec } from './actor.js';
+import { bytes, deviceId, milliseconds, token } from './fields.js';
+import { problemsOf, type Problem } from './problems.js';
+
+const MiB = 1024 * 1024;
+
+const natsSchema = z.strictObject({
+  servers: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('One or several server addresses, such as nats://127.0.0.1:4222.'),
+  user: z.string().optional().describe('User name.'),
+  pass: z.string().optional().describe('Password of the user.'),
+  token: z.string().optional().describe('Authentication token.'),
+  credsFile: z.string().optional().describe('Credentials file (JWT and NKey seed), relative to the host file.'),
+  nkeySeedFile: z.string().optional().describe('File with an NKey seed, relative to the host file.'),
+  tls: z.strictObject({
+    caFile: z.string().optional().describe('Authority to trust, PEM.'),
+    certFile: z.string().optional().describe('Client certificate, PEM.'),
+    keyFile: z.string().optional().describe('Key of the client certificate, PEM.'),
+  }).optional().describe('TLS files, relative to the host file. {} = TLS with the system\'s authorities.'),
+  inboxPrefix: z.string().regex(/^[A-Za-z0-9_.-]+$/).optional().describe('Private inbox prefix, so that other users of the account cannot read answers.'),
+});
+
+const hostFields = {
+  host: z.union([z.literal('auto'), token]).default('auto').describe('Id of this host. auto = host name plus four characters kept in dataDir.'),
+  dataDir: z.string().min(1).optional().describe('What outlives a restart; used by one process at a time. Default .regrow beside the host file; embedded hosts keep nothing unless it is set.'),
+  prefix: z.string().regex(/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/).default('regrow').describe('First tokens of every subject; dots allowed.'),
+  nats: natsSchema.optional().describe('How to reach NATS. Absent = the host serves this process only.'),
+  devices: z.array(z.union([deviceId, z.strictObject({
+    id: deviceId.describe('cpu, cuda:0, webgpu:0.'),
+    capacity: z.number().int().min(1).optional().describe('Replicas this device takes at most.'),
+  })])).min(1).default(['cpu']).describe('Devices of this host.'),
+  holdMs: milliseconds.min(0).default(2000).describe('How long requests wait for an actor whose last replica is being restarted, in ms.'),
+  startsParallelMax: z.number().int().min(1).optional().describe('Replicas that load at the same time. Default: number of cores.'),
+  queueBytesMax: bytes.default(512 * MiB).describe('Bytes of waiting requests over all actors.'),
+  drainMs: milliseconds.min(0).default(30_000).describe('How long a stopping host waits for the requests it accepted, in ms.'),
+  actors: z.array(actorSchema).default([]).describe('What this host serves.'),
+} as const;
+
+export const hostSchema = z.strictObject(hostFields).superRefine((host, context) => {
+  const problem = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
+  const seen = new Map<string, number>();
+  const devices = new Map(host.devices.map((device) => (typeof device === 'string' ? [device, undefined] : [device.id, device.capacity])));
+  host.actors.forEach((actor, index) => {
+    const first = seen.get(actor.name);
+    if (first !== undefined) problem(['actors', index, 'name'], `"${actor.name}" is the name of actors[${first}] already`);
+    else seen.set(actor.name, index);
+    if (!actor.devices.some((device) => devices.has(device))) {
+      problem(['actors', index, 'devices'], `none of [${actor.devices}] is among the host's devices [${[...devices.keys()]}]`);
+    }
+    if (actor.queue.bytesMax > host.queueBytesMax) problem(['actors', index, 'queue', 'bytesMax'], `${actor.queue.bytesMax} is over the host's queueBytesMax (${host.queueBytesMax})`);
+  });
+});
+
+type ParsedHost = z.output<typeof hostSchema>;
+
+/** What a host file or a caller of createHost writes. */
+export type HostOptions = z.input<typeof hostSchema>;
+export type NatsSpec = z.output<typeof natsSchema>;
+
+export type HostSpec = Readonly<Omit<ParsedHost, 'actors' | 'devices' | 'startsParallelMax'>> & {
+  readonly actors: readonly ActorSpec[];
+  readonly devices: readonly { readonly id: string; readonly capacity: number | undefined }[];
+  readonly startsParallelMax: number;
+};
+
+/** What parsing needs to know of the world. Paths are joined by the caller's function, so this stays free of I/O. */
+export interface SpecSurroundings {
+  readonly cores: number;
+  /** Makes a path of the document absolute. */
+  readonly resolve: (path: string) => string;
+}
+
+export type ParseResult = { readonly ok: true; readonly spec: HostSpec } | { readonly ok: false; readonly problems: readonly Problem[] };
+
+/** @returns a deeply frozen spec, or every problem found. Never throws. */
+export function parseHost(document: unknown, surroundings: SpecSurroundings): ParseResult {
+  const parsed = hostSchema.safeParse(document);
+  if (!parsed.success) return { ok: false, problems: problemsOf(parsed.error, knownKeys) };
+  const { actors, devices, startsParallelMax, nats, dataDir, ...rest } = parsed.data;
+  const resolve = surroundings.resolve;
+  const spec: HostSpec = {
+    ...rest,
+    ...(dataDir !== undefined && { dataDir: resolve(dataDir) }),
+    ...(nats && { nats: resolveNatsFiles(nats, resolve) }),
+    devices: devices.map((device) => (typeof device === 'string' ? { id: device, capacity: undefined } : { id: device.id, capacity: device.capacity })),
+    startsParallelMax: startsParallelMax ?? surroundings.cores,
+    actors: actors.map((actor) => completeActor(actor, resolve, surroundings.cores)),
+  };
+  return { ok: true, spec: deepFreeze(spec) };
+}
+
+function resolveNatsFiles(nats: NatsSpec, resolve: (path: string) => string): NatsSpec {
+  const file = (path: string | undefined): string | undefined => (path === undefined ? undefined : resolve(path));
+  return {
+    ...nats,
+    ...(nats.credsFile && { credsFile: file(nats.credsFile) }),
+    ...(nats.nkeySeedFile && { nkeySeedFile: file(nats.nkeySeedFile) }),
+    ...(nats.tls && { tls: Object.fromEntries(Object.entries(nats.tls).map(([key, path]) => [key, file(path)])) }),
+  };
+}
+
+/** Keys allowed at a path of the document, for "did you mean". */
+function knownKeys(path: readonly PropertyKey[]): readonly string[] {
+  let schema: unknown = hostSchema;
+  for (const part of path) schema = descend(schema, part);
+  const shape = (unwrap(schema) as { shape?: object } | undefined)?.shape;
+  return Object.keys(shape ?? (path.length === 0 ? hostFields : path.at(-2) === 'actors' ? actorFields : {}));
+}
+
+function descend(schema: unknown, part: PropertyKey): unknown {
+  const inner = unwrap(schema) as { shape?: Record<PropertyKey, unknown>; element?: unknown } | undefined;
+  return typeof part === 'number' ? inner?.element : inner?.shape?.[part];
+}
+
+/** Looks through default, prefault, optional. */
+function unwrap(schema: unknown): unknown {
+  let inner = schema as { unwrap?: () => unknown; shape?: object; element?: unknown } | undefined;
+  while (inner && !inner.shape && !inner.element && typeof inner.unwrap === 'function') inner = inner.unwrap() as typeof inner;
+  return inner;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (value !== null && typeof value === 'object' && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

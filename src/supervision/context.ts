@@ -1,0 +1,132 @@
+/**
+ * What a supervisor's machine remembers, hears and does. Data and types only; the steps are in steps.ts, their order in
+ * supervisor.ts.
+ */
+import type { AnyActorRef } from 'xstate';
+import type { ExitReason } from '../errors.js';
+import type { ChildPhase, ChildStatus, LastExit } from '../policy/children.js';
+import type { Call, CallResult, Job, Ledger, Message } from '../policy/supervise.js';
+import type { ChildEvent, ChildIdentity, ChildOrder, ChildSpec, SupervisionEnvironment } from './child.js';
+import type { SupervisorSettings } from './options.js';
+import type { SupervisorReport } from './reports.js';
+
+export type Reply = (result: CallResult) => void;
+
+export interface Waiting {
+  readonly message: Message<ChildSpec>;
+  readonly reply?: Reply | undefined;
+}
+
+/** The job being done. `waiting`: the children whose start it has to see the outcome of before it goes on. */
+export interface RunningJob extends Omit<Job, 'cause'> {
+  readonly cause: Job['cause'] | 'boot' | 'shutdown';
+  readonly waiting: readonly string[];
+  readonly reply?: Reply | undefined;
+}
+
+/** A start without outcome. `late`: it was killed for its time-out. */
+export interface PendingStart {
+  readonly cause: Job['cause'] | 'boot';
+  readonly reply?: Reply | undefined;
+  readonly late: boolean;
+}
+
+export interface SupervisorEnd {
+  readonly reason: ExitReason;
+  /** `ordered`, `budget_exhausted`, `auto_shutdown`, `failed_to_start_child`, `bad_combination`, `duplicate_child`, or a kill's text. */
+  readonly detail: string;
+  /** Set when the supervisor never came up: the children whose start failed, from its own child inwards. */
+  readonly failedPath?: readonly string[];
+}
+
+export interface SupervisorContext {
+  readonly identity: ChildIdentity;
+  readonly settings: SupervisorSettings;
+  readonly environment: SupervisionEnvironment;
+  readonly ledger: Ledger<ChildSpec>;
+  /** Messages not handled yet, oldest first. */
+  readonly inbox: readonly Waiting[];
+  /** Messages handled since the event loop last had a turn. */
+  readonly handled: number;
+  readonly job: RunningJob | undefined;
+  readonly starting: Readonly<Record<string, PendingStart>>;
+  /** Actors of living incarnations, by child id. */
+  readonly refs: Readonly<Record<string, AnyActorRef>>;
+  /** Start slots held or waited for, by child key. Changed in place by the effect that acquires them. */
+  readonly slots: Map<string, () => void>;
+  readonly up: boolean;
+  readonly killed: boolean;
+  readonly killGraceMs: number;
+  readonly end: SupervisorEnd | undefined;
+}
+
+export interface ChildView {
+  readonly id: string;
+  readonly type: 'worker' | 'supervisor';
+  readonly phase: ChildPhase;
+  readonly status: ChildStatus;
+  readonly ready: boolean;
+  readonly incarnation: number;
+  readonly restarts: number;
+  readonly failures: number;
+  /** While a backoff runs for it. */
+  readonly nextStartInMs: number | undefined;
+  readonly lastExit: LastExit | undefined;
+}
+
+export interface SupervisorView {
+  readonly id: string;
+  readonly incarnation: number;
+  readonly up: boolean;
+  readonly end: SupervisorEnd | undefined;
+  /** Restarts in the present window. */
+  readonly inWindow: number;
+  readonly children: readonly ChildView[];
+}
+
+export type SupervisorCall = Call<ChildSpec> & { readonly reply: Reply };
+
+type TimerEvent =
+  | ({ readonly type: 'timer.killDue' | 'timer.graceOver' | 'timer.startLate' } & ChildIdentity)
+  | { readonly type: 'timer.delayOver'; readonly trigger: string; readonly token: number };
+
+/** Of xstate: a child's logic threw, or came to its end. */
+type ActorEvent =
+  | { readonly type: `xstate.error.actor.${string}`; readonly actorId: string; readonly error: unknown }
+  | { readonly type: `xstate.done.actor.${string}`; readonly actorId: string; readonly output: unknown };
+
+export type SupervisorEvent =
+  | ChildEvent
+  | ChildOrder
+  | SupervisorCall
+  | { readonly type: 'inspect'; readonly reply: (view: SupervisorView) => void }
+  | ({ readonly type: 'gate.granted' } & ChildIdentity)
+  | TimerEvent
+  | ActorEvent;
+
+/** What a step wants done; carried out in this order after the step. */
+export type Effect =
+  | { readonly do: 'spawn'; readonly spec: ChildSpec; readonly identity: ChildIdentity }
+  | { readonly do: 'dismiss'; readonly ref: AnyActorRef }
+  | { readonly do: 'order'; readonly ref: AnyActorRef; readonly order: ChildOrder }
+  | { readonly do: 'tellParent'; readonly event: ChildEvent }
+  | { readonly do: 'arm'; readonly timer: string; readonly delayMs: number; readonly event: TimerEvent }
+  | { readonly do: 'disarm'; readonly timer: string }
+  | { readonly do: 'acquireSlot'; readonly identity: ChildIdentity }
+  | { readonly do: 'releaseSlot'; readonly key: string }
+  | { readonly do: 'reply'; readonly reply: Reply; readonly result: CallResult }
+  | { readonly do: 'show'; readonly reply: (view: SupervisorView) => void; readonly view: SupervisorView }
+  | { readonly do: 'report'; readonly report: SupervisorReport };
+
+/** A step's working copy of the context. Steps change it and add effects; nothing is done before they return. */
+export type Draft = { -readonly [Field in keyof SupervisorContext]: SupervisorContext[Field] } & { effects: Effect[] };
+
+/** Name of an incarnation's actor: unique, so that a replaced child can never be mistaken for its successor. */
+export function keyOf({ id, incarnation }: ChildIdentity): string {
+  return `${id}#${incarnation}`;
+}
+
+export function identityOf(key: string): ChildIdentity {
+  const cut = key.lastIndexOf('#');
+  return { id: key.slice(0, cut), incarnation: Number(key.slice(cut + 1)) };
+}
