@@ -147,7 +147,7 @@ async function getByGo(folder, log) {
   log(`nats-server: building ${what} with Go; about a minute`);
   const progress = setInterval(() => log(`nats-server: still building (${Math.round((Date.now() - since) / 1000)} s)`), 10_000);
   try {
-    await must('go', ['install', what], { timeoutMs: 600_000, env: { ...process.env, GOBIN: folder, GOFLAGS: '' } });
+    await must('go', ['install', what], { timeoutMs: 600_000, env: { ...process.env, GOBIN: folder } });
   } finally {
     clearInterval(progress);
   }
@@ -289,14 +289,22 @@ function signal(pid, name) {
 
 // ---------------------------------------------------------------------------------------------------------------- run
 
-/** Resolves when the command has ended: `{ code, output }`; a command that is not there has code 127. */
+/**
+ * Resolves when the command has ended: `{ code, output }`; a command that is not there has code 127. The limit is a timer of
+ * our own: spawn's `timeout` option keeps the process alive for its whole length when the command does not exist.
+ */
 function run(command, args, { timeoutMs, env = process.env }) {
   return new Promise((resolveRun) => {
     let output = '';
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env, timeout: timeoutMs, killSignal: 'SIGKILL' });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    const limit = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+    const finish = (code, more = '') => {
+      clearTimeout(limit);
+      resolveRun({ code, output: output + more });
+    };
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk) => { output = (output + chunk).slice(-4000); });
-    child.once('error', (error) => resolveRun({ code: 127, output: error.code === 'ENOENT' ? `${command} is not installed` : error.message }));
-    child.once('close', (code, killedBy) => resolveRun({ code: code ?? 137, output: killedBy ? `${output}\nended by ${killedBy} (limit ${timeoutMs} ms)` : output }));
+    child.once('error', (error) => finish(127, error.code === 'ENOENT' ? `${command} is not installed` : error.message));
+    child.once('close', (code, killedBy) => finish(code ?? 137, killedBy ? `\nended by ${killedBy} (limit ${timeoutMs} ms)` : ''));
   });
 }
 

@@ -73,7 +73,7 @@ export interface Bus {
   publish(subject: string, data: Uint8Array, headers?: Readonly<Record<string, string>>): void;
   /** With `queue`, one member of the group gets each message. Survives reconnects. Handlers must not throw. */
   subscribe(subject: string, handler: (message: BusMessage) => void, options?: { readonly queue?: string }): BusSubscription;
-  /** Rejects with a BusError (an Error whose `code` is a BusErrorCode). */
+  /** Rejects with a BusError (an Error whose `code` is a BusErrorCode), or with `signal.reason` once aborted. */
   request(subject: string, data: Uint8Array, options: BusRequestOptions): Promise<BusMessage>;
   /** Resolves when everything published and subscribed so far has reached the server. */
   flush(timeoutMs: number): Promise<void>;

@@ -30,7 +30,7 @@ const UNCLIP_RATIO = 1.6;
 const SIDE_MIN = 3;
 const REGIONS_MAX = 1000;
 
-/** In pixels of the original picture, none of them turned by more than 45 degrees except text that is set sideways. */
+/** In pixels of the original picture, in no order. Each lies along its text, but may still be upside down. */
 export async function detectText(picture: Picture, infer: Infer): Promise<Rectangle[]> {
   const factor = Math.min(1, SIDE_MAX / Math.max(picture.width, picture.height));
   const width = roundSide(picture.width * factor);
@@ -92,13 +92,13 @@ function meanInside(map: ProbabilityMap, rectangle: Rectangle): number {
 }
 
 /**
- * A box much taller than wide is text set sideways, unless it is as high as the other lines of the page: then it is a
- * narrow character on its own, such as the 1 in a column of quantities.
+ * Which way a box reads cannot be seen from its shape alone: the 1 in a column of quantities is taller than wide. So the
+ * long boxes decide for the sheet, and a box goes the other way only if it is much longer than the lines are high.
  */
 function uprightOrSideways(found: readonly Rectangle[]): Rectangle[] {
-  const heights = found.map(({ width, height }) => Math.min(width, height)).sort((a, b) => a - b);
+  const sideways = found.reduce((sum, { width, height }) => sum + height - width, 0) > 0;
+  const pieces = sideways ? found.map(quarterTurned) : found;
+  const heights = pieces.map(({ width, height }) => Math.min(width, height)).sort((a, b) => a - b);
   const usual = heights[heights.length >> 1] ?? 0;
-  return found.map((rectangle) =>
-    rectangle.height >= rectangle.width * 1.5 && rectangle.height > usual * 1.8 ? quarterTurned(rectangle) : rectangle,
-  );
+  return pieces.map((piece) => (piece.height >= piece.width * 1.5 && piece.height > usual * 1.8 ? quarterTurned(piece) : piece));
 }

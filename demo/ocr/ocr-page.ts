@@ -12,7 +12,7 @@ import { loadDictionary } from './dictionary.js';
 import type { Dictionary } from './dictionary.js';
 import { inOrder } from './in-order.js';
 import { floats, invalidArgument, strings } from './inference.js';
-import type { Infer, ModuleContext, Tensors } from './inference.js';
+import type { Infer, ModuleContext, ReceivedTensors, Tensors } from './inference.js';
 import { pageDirection, readingOrder } from './layout.js';
 import { decodePicture } from './picture.js';
 import { recogniseText } from './recognise.js';
@@ -53,13 +53,10 @@ export async function load(_spec: unknown, _context: unknown): Promise<PageReade
 }
 
 /** Rejects with the code INVALID_ARGUMENT when the input is not a PNG or JPEG picture of a bearable size. */
-export async function run(state: PageReader, inputs: Tensors, context: ModuleContext): Promise<Tensors> {
+export async function run(state: PageReader, inputs: ReceivedTensors, context: ModuleContext): Promise<Tensors> {
   const { signal } = context;
   const watch = new Stopwatch();
-  const infer: Infer = (actor, tensors) => {
-    signal?.throwIfAborted();
-    return context.infer(actor, tensors);
-  };
+  const infer: Infer = (actor, tensors) => context.infer(actor, tensors, { signal });
 
   const picture = await decodePicture(imageBytes(inputs));
   watch.lap('decode');
@@ -82,10 +79,10 @@ export async function run(state: PageReader, inputs: Tensors, context: ModuleCon
   };
 }
 
-function imageBytes(inputs: Tensors): Uint8Array {
+function imageBytes(inputs: ReceivedTensors): Uint8Array {
   const data = inputs['image']?.data;
-  const bytes = Array.isArray(data) ? data[0] : undefined;
-  if (bytes === undefined || bytes.length === 0) throw invalidArgument('image: empty; wanted the bytes of a PNG or JPEG file');
+  const bytes: unknown = Array.isArray(data) ? data[0] : undefined;
+  if (!(bytes instanceof Uint8Array) || bytes.length === 0) throw invalidArgument('image: empty; wanted the bytes of a PNG or JPEG file');
   return bytes;
 }
 

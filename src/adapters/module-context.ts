@@ -65,12 +65,18 @@ export function runContext(task: RunTask, host: SessionHost): RunContext {
   const deadline = performance.now() + task.budgetMs;
   let controller: AbortController | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let canceled = false;
+  let reason: DOMException | undefined;
   let log: ModuleLog | undefined;
   const remaining = (): number => Math.max(0, deadline - performance.now());
-  const abort = (): void => {
-    canceled = true;
-    controller?.abort(abortReason(remaining() > 0 ? 'the caller is gone' : 'the deadline has passed'));
+  const abort = (why: string): void => {
+    reason ??= new DOMException(why, 'AbortError');
+    controller?.abort(reason);
+  };
+  // Timers may fire a little early: look again, so that an aborted signal and `deadlineMs` never contradict each other.
+  const watch = (): void => {
+    const leftMs = remaining();
+    if (leftMs === 0) abort('the deadline has passed');
+    else if (leftMs < timerMsMax) timer = setTimeout(watch, Math.ceil(leftMs));
   };
   return {
     requestId: task.requestId,
@@ -84,8 +90,8 @@ export function runContext(task: RunTask, host: SessionHost): RunContext {
     get signal() {
       if (controller) return controller.signal;
       controller = new AbortController();
-      if (canceled || remaining() === 0) abort();
-      else if (remaining() < timerMsMax) timer = setTimeout(abort, remaining());
+      if (reason) controller.abort(reason);
+      else watch();
       return controller.signal;
     },
     async infer(actor, inputs, options = {}) {
@@ -98,17 +104,13 @@ export function runContext(task: RunTask, host: SessionHost): RunContext {
       if (!reply.ok) throw nestedError(actor, reply);
       return { outputs: typedRecord(reply.outputs) };
     },
-    abort,
+    abort: () => abort('the caller is gone'),
     end: () => clearTimeout(timer),
   };
 }
 
 /** Longer delays overflow Node's timers and fire at once. */
 const timerMsMax = 2 ** 31 - 1;
-
-function abortReason(message: string): DOMException {
-  return new DOMException(message, 'AbortError');
-}
 
 async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;

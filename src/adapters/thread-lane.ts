@@ -68,6 +68,8 @@ export class ThreadLink {
       idleTimeout: Infinity,
       atomics: 'disabled',
       recordTiming: false,
+      // Without it a task that found no room goes to the end of the queue: runs would overtake each other.
+      stricterFIFO: true,
       // One more than run at once, so that the next run waits in the thread and not here.
       concurrentTasksPerWorker: Math.max(2, options.concurrency + 1),
       ...(options.resourceLimits && { resourceLimits: options.resourceLimits }),

@@ -96,6 +96,15 @@ export class Board {
     return record.lastExit;
   }
 
+  replicaStopped(actor: string, id: string): void {
+    const record = this.#replica(actor, id);
+    if (!record) return;
+    record.readySinceMs = undefined;
+    record.memoryBytes = () => 0;
+    record.pause = { phase: 'failed', reason: 'stopped' };
+    this.#changed();
+  }
+
   replicaRestarting(actor: string, id: string, delayMs: number): void {
     const record = this.#replica(actor, id);
     if (!record) return;

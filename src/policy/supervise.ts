@@ -74,6 +74,7 @@ export type Message<Spec extends ChildRules> =
   | ExitNotice
   | { readonly type: 'tryAgain'; readonly id: string }
   | { readonly type: 'delayOver'; readonly trigger: string; readonly token: number }
+  | { readonly type: 'stop' }
   | Call<Spec>;
 
 /** Work that follows from a message: first the stops, one after the other, then the delay, then the starts. */
@@ -103,7 +104,7 @@ export interface GaveUp {
   readonly inWindow: number;
 }
 
-export type End = 'budget_exhausted' | 'auto_shutdown';
+export type End = 'ordered' | 'budget_exhausted' | 'auto_shutdown';
 
 export interface Decision<Spec extends ChildRules> {
   readonly ledger: Ledger<Spec>;
@@ -150,6 +151,8 @@ export function decide<Spec extends ChildRules>(
     }
     case 'delayOver':
       return decideOnDelayOver(ledger, message);
+    case 'stop':
+      return { ledger, end: 'ordered' };
     case 'startChild':
       return decideOnStartChild(ledger, rules, message.spec);
     case 'terminateChild':

@@ -9,8 +9,9 @@
  */
 import { encodeBytes } from '../tensor/bytes.js';
 import type { Datatype, Tensor } from '../tensor/datatype.js';
+import { ElementWriter } from '../tensor/elements.js';
 import { describe, shapeText, TensorError } from '../tensor/shape.js';
-import { ElementWriter, numbers, text } from '../tensor/typed.js';
+import { numbers, text } from '../tensor/typed.js';
 
 /** A 64-bit integer came as a number that JSON.parse may have rounded: read it again from the exact document. */
 export class InexactInteger extends TensorError {}
@@ -96,14 +97,21 @@ export function jsonFromTensor(tensor: Tensor): string {
   if (tensor.datatype === 'BYTES') return JSON.stringify(text(tensor));
   const values = numbers(tensor);
   if (tensor.datatype === 'BOOL') return `[${Array.from(values as ArrayLike<number>, (value) => value !== 0).join(',')}]`;
-  if (values instanceof Float32Array || values instanceof Float64Array) return `[${floatsText(values)}]`;
+  if (values instanceof Float32Array || values instanceof Float64Array) return floatsText(values);
   return `[${Array.prototype.join.call(values, ',')}]`;
 }
 
 function floatsText(values: Float32Array | Float64Array): string {
-  for (const value of values) {
-    // String(-0) is "0".
-    if (value === 0 && 1 / value < 0) return Array.from(values, (each) => (Object.is(each, -0) ? '-0' : String(each))).join(',');
+  // Twice as fast as join, but it would write null for the non-finite and 0 for -0.
+  if (allPlain(values)) return JSON.stringify(Array.from(values));
+  return `[${Array.from(values, (value) => (Object.is(value, -0) ? '-0' : String(value))).join(',')}]`;
+}
+
+function allPlain(values: Float32Array | Float64Array): boolean {
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index]!;
+    // `value - value` is 0 for the finite, NaN for all others.
+    if (value - value !== 0 || (value === 0 && 1 / value < 0)) return false;
   }
-  return values.join(',');
+  return true;
 }

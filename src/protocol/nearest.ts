@@ -1,7 +1,7 @@
 /**
  * The known name somebody most likely meant.
  *
- * Plain edit distance, bounded: names from outside are cut before they are compared, so a long one costs no more than a
+ * Edit distance, bounded: names from outside are cut before they are compared, so a long one costs no more than a
  * short one. Suggests nothing rather than something far off.
  */
 const comparedMax = 64;
@@ -21,15 +21,19 @@ export function nearestName(name: string, known: readonly string[]): string | un
   return nearest;
 }
 
+/** Insertions, deletions, replacements and swaps of neighbours: the commonest slip of fingers counts once. */
 function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const replaced = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(replaced, previous[j]! + 1, row[j - 1]! + 1));
+      const replaced = last[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? beforeLast[j - 2]! + 1 : Infinity;
+      row.push(Math.min(replaced, swapped, last[j]! + 1, row[j - 1]! + 1));
     }
-    previous = row;
+    beforeLast = last;
+    last = row;
   }
-  return previous[b.length]!;
+  return last[b.length]!;
 }

@@ -72,7 +72,10 @@ export function rawRequest(bytes: Uint8Array, metadata: ModelMetadata | undefine
   const [input, ...others] = metadata?.inputs ?? [];
   if (!input) throw invalid('a raw binary request needs an actor that declares its input');
   if (others.length > 0) throw invalid(`a raw binary request needs an actor with one input, this one has ${listed(metadata!.inputs)}`);
-  const { name, datatype } = input;
+  const { name, datatype, shape } = input;
+  if (datatype === 'BYTES' && shape.some((size) => size > 1 || size === 0)) {
+    throw invalid(`input ${describe(name)} has the shape ${shapeText(shape)}: a raw request carries exactly one BYTES element`);
+  }
   const tensor = datatype === 'BYTES'
     ? { name, datatype, shape: rawShape(input, 1), data: prefixed(bytes) }
     : { name, datatype, shape: rawShape(input, bytes.byteLength / elementBytes[datatype]), data: bytes };

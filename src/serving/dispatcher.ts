@@ -377,6 +377,11 @@ export class Dispatcher implements RouteListener {
     return slot?.runs.find((run) => run.id === runId);
   }
 
+  /** Whether the replica runs a suspect request alone. */
+  onProbation(replica: string): boolean {
+    return this.#slots.some((slot) => slot.route.replica === replica && slot.mode === 'solo');
+  }
+
   /** Stops the hang clock of a run while `pending` is under way. */
   async whileNested<T>(run: Run, pending: Promise<T>): Promise<T> {
     const { clock } = this.shared;

@@ -48,6 +48,10 @@ export const actorFields = {
   }).prefault({}).describe('Bounds of the actor\'s queue. A request over them is refused at once with RESOURCE_EXHAUSTED.'),
   replaysMax: z.number().int().min(0).max(100).default(2).describe('Times a request is run again after the replica it ran on was lost.'),
   quarantineMs: milliseconds.min(0).default(600_000).describe('How long a request that ended replicas (and any equal one) is refused with POISON, in ms.'),
+  poison: z.strictObject({
+    intensity: z.number().int().min(0).default(10).describe('Replicas that may end in runs of suspect requests within periodMs without counting against restart.intensity.'),
+    periodMs: milliseconds.min(1).default(60_000).describe('Window of poison.intensity, in ms.'),
+  }).prefault({}).describe('Budget for deaths a request is suspected of.'),
   session: sessionSchema.prefault({}).describe('onnxruntime options.'),
   golden: goldenSchema.optional().describe('A known question and its answer; a replica that fails it is not routed.'),
   startTimeoutMs: milliseconds.min(1).default(60_000).describe('Longest a start (spawn, load, prove) may take, in ms.'),

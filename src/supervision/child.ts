@@ -41,7 +41,7 @@ export interface ChildSpec extends ChildRules {
   readonly start: {
     readonly logic: AnyActorLogic;
     /** Called at each start. A throw is a failed start. */
-    readonly input?: (child: ChildIdentity) => object;
+    readonly input?: (child: ChildInput) => object;
   };
 }
 

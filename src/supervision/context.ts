@@ -88,7 +88,8 @@ export type SupervisorCall = Call<ChildSpec> & { readonly reply: Reply };
 
 type TimerEvent =
   | ({ readonly type: 'timer.killDue' | 'timer.graceOver' | 'timer.startLate' } & ChildIdentity)
-  | { readonly type: 'timer.delayOver'; readonly trigger: string; readonly token: number };
+  | { readonly type: 'timer.delayOver'; readonly trigger: string; readonly token: number }
+  | { readonly type: 'timer.stopOverdue' };
 
 /** Of xstate: a child's logic threw, or came to its end. */
 type ActorEvent =

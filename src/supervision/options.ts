@@ -52,7 +52,7 @@ export const supervisorDefaults = {
   startTimeoutMs: Infinity,
   stopOrder: 'reverse',
   killGraceMs: 1000,
-} as const satisfies { readonly [Option in keyof SupervisorOptions]-?: SupervisorOptions[Option] | undefined };
+} as const satisfies Omit<Required<SupervisorOptions>, 'backoff'> & { readonly backoff: undefined };
 
 export type SupervisorSettings = {
   readonly [Option in keyof SupervisorOptions]-?: Option extends 'backoff' ? Backoff | undefined : NonNullable<SupervisorOptions[Option]>;

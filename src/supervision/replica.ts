@@ -43,6 +43,8 @@ export interface ReplicaEffects {
   routed(id: string, incarnation: number, lane: Lane, loaded: LoadReply & { ok: true }): void;
   unrouted(id: string): void;
   suspected(id: string, suspect: boolean): void;
+  /** Asked when the lane ended: whether the death counts against the pool's restart budget. */
+  charged(id: string): boolean;
   /** Every change worth showing. */
   changed(view: ReplicaView): void;
 }
@@ -73,7 +75,7 @@ type LaneReport =
   | { type: 'lane.unproven'; detail: string }
   | { type: 'lane.silent'; silentMs: number }
   | { type: 'lane.answers' }
-  | { type: 'lane.exited'; exit: LaneExit };
+  | { type: 'lane.exited'; exit: LaneExit; charge: boolean };
 
 type Order =
   | { type: 'lane.load' }
@@ -114,7 +116,9 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
     ended = true;
     clock.clearTimeout(pinger);
     finishTurn();
-    report({ type: 'lane.exited', exit }); // the route table and the dispatcher hear of it from the lane itself
+    const charge = effects.charged(id);
+    // The data path hears of the exit from the lane itself; it goes first, so that a report can name the lost requests.
+    queueMicrotask(() => report({ type: 'lane.exited', exit, charge }));
   });
   lane.spawned.then(
     () => report({ type: 'lane.spawned', pid: lane.pid, threadId: lane.threadId }),
@@ -223,8 +227,8 @@ const machine = setup({
     reportStarted: sendParent(({ context }) => ({ type: 'child.started', id: context.id, incarnation: context.incarnation })),
     reportReady: sendParent(({ context }) => ({ type: 'child.ready', id: context.id, incarnation: context.incarnation })),
     reportUnready: sendParent(({ context }) => ({ type: 'child.unready', id: context.id, incarnation: context.incarnation })),
-    reportExit: sendParent(({ context }, exit: LaneExit) => ({
-      type: 'child.exited', id: context.id, incarnation: context.incarnation, ...(context.verdict ?? exit),
+    reportExit: sendParent(({ context }, end: { exit: LaneExit; charge: boolean }) => ({
+      type: 'child.exited', id: context.id, incarnation: context.incarnation, ...(context.verdict ?? end.exit), charge: end.charge,
     })),
   },
 });
@@ -239,7 +243,7 @@ export const replicaMachine = machine.createMachine({
   invoke: { src: 'lane', id: 'lane', input: ({ context }) => context },
   initial: 'starting',
   on: {
-    'lane.exited': { target: '.ended', actions: { type: 'reportExit', params: ({ event }) => of<'lane.exited'>(event).exit } },
+    'lane.exited': { target: '.ended', actions: { type: 'reportExit', params: ({ event }) => of<'lane.exited'>(event) } },
     stop: {
       target: '.draining',
       actions: [

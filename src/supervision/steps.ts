@@ -49,6 +49,15 @@ export function enqueueDelayOver(draft: Draft, event: SupervisorEvent): void {
   draft.inbox = [...draft.inbox, { message: { type: 'delayOver', trigger, token } }];
 }
 
+/**
+ * An ordered stop takes its turn behind what was asked for before, as in OTP, as long as that needs no waiting: one turn
+ * of the event loop later it overtakes everything, because a start that hangs must not make the supervisor deaf.
+ */
+export function enqueueStop(draft: Draft): void {
+  draft.inbox = [...draft.inbox, { message: { type: 'stop' } }];
+  draft.effects.push({ do: 'arm', timer: 'stop', delayMs: 0, event: { type: 'timer.stopOverdue' } });
+}
+
 /** Takes the oldest message and what follows from it. */
 export function decideNext(draft: Draft): void {
   const [first, ...rest] = draft.inbox;
@@ -131,6 +140,7 @@ export function beginStop(draft: Draft, event: SupervisorEvent): void {
   if (draft.job) finishJob(draft);
   for (const { reply } of draft.inbox) answer(draft, reply, { ok: false, error: 'noproc' });
   for (const { token } of draft.ledger.delays) draft.effects.push({ do: 'disarm', timer: `delay:${token}` });
+  draft.effects.push({ do: 'disarm', timer: 'stop' });
   draft.inbox = [];
   draft.ledger = { ...draft.ledger, delays: [] };
   const stops = idsOf(draft.ledger.children).toReversed();

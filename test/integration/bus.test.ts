@@ -62,7 +62,7 @@ describe('NATS bus: connecting', () => {
     await rejectsWith(bus.request('early', bytes(''), { timeoutMs: LONG_MS }), 'DISCONNECTED');
     bus.publish('early', bytes('dropped'));
     // A plain conf: the default user of nats.conf may not subscribe to this.
-    const nats = await startTestNats({ port, conf: plainConf('early') });
+    const nats = await startTestNats({ port, conf: 'host: 127.0.0.1' });
     await untilState(bus, 'up');
     assert.match(bus.detail, /^nats-server \d+\.\d+\.\d+\S* at 127\.0\.0\.1:\d+$/);
     assert.equal(text((await bus.request('early', bytes(''), { timeoutMs: LONG_MS })).data), 'here');
@@ -106,7 +106,7 @@ describe('NATS bus: connecting', () => {
 
   test('nkey seed from a file: admitted; without it the bus stays down and says why', WATCHDOG, async () => {
     const user = nkeys.createUser();
-    const nats = await startTestNats({ conf: plainConf('nkey', `authorization { users: [ { nkey: ${user.getPublicKey()} } ] }`) });
+    const nats = await startTestNats({ conf: `host: 127.0.0.1\nauthorization { users: [ { nkey: ${user.getPublicKey()} } ] }` });
     const nkeySeedFile = join(nats.dataDir, 'seed');
     writeFileSync(nkeySeedFile, `${new TextDecoder().decode(user.getSeed())}\n`);
     const bus = await connectNats({ servers: nats.url, nkeySeedFile }, outside, 10_000);
@@ -116,13 +116,6 @@ describe('NATS bus: connecting', () => {
     await nats.remove();
   });
 });
-
-/** A server configuration without accounts, in the system's folder for passing things. */
-function plainConf(name: string, more = ''): string {
-  const file = join(process.env['TMPDIR'] ?? '/tmp', `regrow-bus-${process.pid}-${name}.conf`);
-  writeFileSync(file, `host: 127.0.0.1\n${more}\n`);
-  return file;
-}
 
 describe('nats.conf: what each role may do', () => {
   let nats: TestNats;

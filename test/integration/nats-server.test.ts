@@ -59,6 +59,12 @@ test('get: with no way left it says what to do, and gives null', WATCHDOG, async
   assert.match(lines.join('\n'), /Cure: install nats-server 2\.11 or newer/);
 });
 
+test('get: a way whose tool is missing is named, and the process ends with 69 instead of waiting', WATCHDOG, () => {
+  const { status, stderr } = spawnSync(process.execPath, [join(projectRoot, 'scripts', 'nats-server.mjs'), '--via', 'brew'], { env: { PATH: folder }, encoding: 'utf8', timeout: 20_000 });
+  assert.equal(status, 69, stderr);
+  assert.match(stderr, /not by brew \(needs Homebrew\): brew is not installed/);
+});
+
 test('start: a port in use is told in the server\'s own words', WATCHDOG, async () => {
   const nats = await startTestNats();
   await assert.rejects(startTestNats({ port: nats.port }), /nats-server ended at once .*address already in use/s);

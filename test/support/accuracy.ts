@@ -5,9 +5,9 @@
  * what was read into the truth, over the number of characters of the truth; never below 0. Line ends count as spaces
  * and runs of spaces as one, so a line that was read in two pieces costs nothing and a lost space costs one edit.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { repositoryRoot } from './root.js';
 
 /** Counts spaces. */
 export function characterAccuracy(read: string, truth: string): number {
@@ -36,15 +36,9 @@ export function editDistance(from: readonly string[], to: readonly string[]): nu
   return row[to.length]!;
 }
 
-/** A file of demo/pages, found from the root of the repository, which is also right for compiled tests. */
+/** Path of a file of demo/pages. */
 export function pageFile(name: string): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error('no package.json above the tests');
-    folder = parent;
-  }
-  return join(folder, 'demo', 'pages', name);
+  return join(repositoryRoot(), 'demo', 'pages', name);
 }
 
 /** The true text of a sample page: `invoice`, `columns` or `scan`. */

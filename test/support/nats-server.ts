@@ -2,7 +2,7 @@
  * Real nats-servers for tests, on ports the system chooses, with the project's own nats.conf unless a test brings another.
  * Gets a server first if this machine has none. Every server ends with `stop()`, or with the test process at the latest.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -61,14 +61,23 @@ async function script(): Promise<ServerScript> {
   return (await import(pathToFileURL(join(projectRoot, 'scripts', 'nats-server.mjs')).href)) as ServerScript;
 }
 
-/** `port` 0 (default): the system chooses. `conf`: a file that replaces the project's nats.conf. */
+/** `port` 0 (default): the system chooses. `conf`: text of a configuration that replaces the project's nats.conf. */
 export async function startTestNats(options: { readonly port?: number; readonly conf?: string; readonly onLine?: (line: string) => void } = {}): Promise<TestNats> {
   const { getNatsServer, startNatsServer } = await script();
   const server = await getNatsServer();
   if (!server) throw new Error('these tests need a nats-server; see the lines above');
   const dataDir = mkdtempSync(join(tmpdir(), 'regrow-nats-'));
-  const launch = (port: number): Promise<StartedServer> => startNatsServer({ path: server.path, dataDir, ...options, port });
-  let running = await launch(options.port ?? 0);
+  const { onLine, conf } = options;
+  const ownConf = join(dataDir, 'own.conf');
+  if (conf !== undefined) writeFileSync(ownConf, conf);
+  const launch = (port: number): Promise<StartedServer> => startNatsServer({
+    path: server.path, dataDir, port, ...(conf !== undefined && { conf: ownConf }), ...(onLine && { onLine }),
+  });
+  const forget = (): void => rmSync(dataDir, { recursive: true, force: true });
+  let running = await launch(options.port ?? 0).catch((error: unknown) => {
+    forget();
+    throw error;
+  });
   return {
     get url() { return running.url; },
     get port() { return running.port; },
@@ -85,7 +94,7 @@ export async function startTestNats(options: { readonly port?: number; readonly 
     async start() { running = await launch(running.port); },
     async remove() {
       await running.stop();
-      rmSync(dataDir, { recursive: true, force: true });
+      forget();
     },
   };
 }

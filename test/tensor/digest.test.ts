@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { NamedTensor } from '../../src/tensor/datatype.js';
-import { fingerprint } from '../../src/tensor/digest.js';
+import { fastHash, fingerprint } from '../../src/tensor/digest.js';
 import { misaligned, namedTensorList } from './arbitrary.js';
 
 test('fingerprint: the same for any order and any alignment', () => {
@@ -47,4 +47,10 @@ test('fingerprint: takes a cryptographic hash of the same sequence', () => {
   const tensor: NamedTensor = { name: 'x', datatype: 'UINT8', shape: [3], data: new Uint8Array(3) };
   assert.match(fingerprint([tensor], sha256), /^[0-9a-f]{64}$/);
   assert.notEqual(fingerprint([tensor], sha256), fingerprint([{ ...tensor, name: 'xx' }], sha256));
+});
+
+test('fastHash: zeros of every length differ, and so do the same bytes cut into other chunks', () => {
+  const hashes = Array.from({ length: 40 }, (_, length) => fastHash([new Uint8Array(length)]));
+  const cuts = [[], [0], [0, 0], [20, 20], [10, 30]].map((lengths) => fastHash(lengths.map((length) => new Uint8Array(length))));
+  assert.equal(new Set([...hashes, ...cuts]).size, hashes.length + cuts.length - 1, 'only one empty chunk is there twice');
 });

@@ -82,6 +82,8 @@ test('fromTyped: what is wrong is named', () => {
   refuses({ datatype: 'BOOL', shape: [1], data: new Uint8Array([2]) }, /^BOOL element 0: 2 is neither 0 nor 1$/);
   refuses({ datatype: 'BYTES', shape: [1], data: [1] }, /^data\[0\]: a BYTES element is a string or a Uint8Array$/);
   refuses({ datatype: 'FP32', shape: [1], data: new Float64Array(1) }, /^data: FP32 wants a Float32Array, got a Float64Array$/);
+  refuses({ datatype: 'FP32', shape: [1], data: new DataView(new ArrayBuffer(4)) }, /got a DataView$/);
+  refuses({ datatype: 'BYTES', shape: [1], data: new Float32Array(1) }, /^data: BYTES wants an array, got a Float32Array$/);
   refuses({ datatype: 'FP32', shape: [2], data: new Float32Array(1) }, /^FP32 \[2\] takes 8 bytes, got 4$/);
   refuses({ datatype: 'FP32', shape: [2], data: [1] }, /^data: shape \[2\] takes 2 elements, got 1$/);
   refuses({ datatype: 'FP32', shape: [1], data: 7 }, /^data: FP32 wants an array, got 7$/);

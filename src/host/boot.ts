@@ -1,0 +1,31 @@
+/** When a host's boot has settled: every actor was proven once, or failed with a reason. */
+import type { SupervisorReport } from '../supervision/reports.js';
+
+export class Boot {
+  readonly settled: Promise<void>;
+  readonly #open: Set<string>;
+  readonly #failed = new Map<string, string>();
+  readonly #total: number;
+  #resolve!: () => void;
+
+  constructor(actors: readonly string[]) {
+    this.#open = new Set(actors);
+    this.#total = actors.length;
+    this.settled = new Promise((resolve) => (this.#resolve = resolve));
+    if (actors.length === 0) this.#resolve();
+  }
+
+  poolReported(actor: string, report: SupervisorReport): void {
+    if (!this.#open.has(actor)) return;
+    if (report.type === 'child-exit') this.#failed.set(actor, `${report.reason}: ${report.detail}`);
+    else if (report.type !== 'child-ready') return;
+    this.#open.delete(actor);
+    if (this.#open.size === 0) this.#resolve();
+  }
+
+  /** For people. */
+  summary(): string {
+    if (this.#failed.size === 0) return `${this.#total} actor${this.#total === 1 ? '' : 's'} proven`;
+    return `${this.#total - this.#failed.size} of ${this.#total} actors proven; ${[...this.#failed].map(([actor, why]) => `${actor} failed (${why})`).join(', ')}`;
+  }
+}

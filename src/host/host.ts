@@ -1,0 +1,280 @@
+/**
+ * The composition root: builds one host from its spec, joins control path and data path, and starts the root supervisor.
+ * The only room that knows every module; it connects and decides nothing.
+ *
+ *     root (rest_for_one): pools > pool > replica | bus | endpoints
+ *
+ * Pools come first, so that a lost bus never costs a warm session; endpoints last, so that they stop first.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { createCellLanes } from '../adapters/cell-lane.js';
+import { createMemoryBus } from '../adapters/memory-bus.js';
+import { createNatsBus } from '../adapters/nats-bus.js';
+import { createThreadLanes } from '../adapters/thread-lane.js';
+import { ServeError } from '../errors.js';
+import type { Bus, Clock, LaneFactory, Log, Random } from '../ports.js';
+import type { RegrowEvent } from '../protocol/events.js';
+import type { HostStatus, StatusDocument } from '../protocol/status.js';
+import { subjects as subjectsOf, type Subjects } from '../protocol/subjects.js';
+import { Router } from '../serving/router.js';
+import { RouteTable } from '../serving/routes.js';
+import { SharedServing } from '../serving/shared.js';
+import type { InferAnswer, InferCall } from '../serving/ticket.js';
+import type { HostSpec } from '../spec/host.js';
+import { worker } from '../supervision/child.js';
+import { createSupervisor, type Supervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
+import { createStartGate } from '../supervision/start-gate.js';
+import { subtree } from '../supervision/supervisor.js';
+import { createActorRuntime, type ActorRuntime } from './actor-runtime.js';
+import { Board } from './board.js';
+import { Boot } from './boot.js';
+import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
+import { Links } from './links.js';
+import { pinActor } from './pins.js';
+import { Placement } from './placement.js';
+import { Story } from './story.js';
+
+export interface HostOutside {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly version: string;
+  /** For bundlers: where the entries of cells and threads are. */
+  readonly entries?: { readonly cell?: URL; readonly worker?: URL } | undefined;
+  /** Replaces NATS and memory, for tests. */
+  readonly bus?: (() => Bus) | undefined;
+  readonly lanes?: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
+}
+
+/** Beyond drainMs, for unsubscribing, flushing and telling. */
+const DRAIN_EXTRA_MS = 5000;
+/** For the broker to confirm that nothing more is on its way. */
+const FLUSH_MS = 2000;
+
+export class Host implements AsyncDisposable {
+  readonly id: string;
+  /** Of this process: a ULID. */
+  readonly incarnation: string;
+  /** Resolves when every actor was proven once or failed with a reason. */
+  readonly settled: Promise<void>;
+  readonly #spec: HostSpec;
+  readonly #outside: HostOutside;
+  readonly #dataDir: DataDir | undefined;
+  readonly #board: Board;
+  readonly #story: Story;
+  readonly #boot: Boot;
+  readonly #router: Router;
+  readonly #placement: Placement;
+  readonly #subjects: Subjects;
+  readonly #runtimes = new Map<string, ActorRuntime>();
+  #root!: Supervisor;
+  #bus: Bus | undefined;
+  #links: Links | undefined;
+  #draining = false;
+  #stopping: Promise<void> | undefined;
+
+  /** Starts everything and returns at once; wait for `settled` to know that it serves. */
+  static async start(spec: HostSpec, outside: HostOutside): Promise<Host> {
+    const host = new Host(spec, outside);
+    try {
+      await host.#start();
+      return host;
+    } catch (error) {
+      host.#dataDir?.release();
+      throw error;
+    }
+  }
+
+  private constructor(spec: HostSpec, outside: HostOutside) {
+    const { clock, random, log } = outside;
+    this.#spec = spec;
+    this.#outside = outside;
+    this.#dataDir = spec.dataDir === undefined ? undefined : openDataDir(spec.dataDir);
+    this.id = hostIdOf(spec.host, this.#dataDir, random);
+    this.incarnation = random.ulid();
+    this.#subjects = subjectsOf(spec.prefix);
+    this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
+    this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
+    this.#router = new Router(clock);
+    this.#placement = new Placement({ spec, clock, board: this.#board, story: this.#story, pools: () => this.#pools() });
+    this.#boot = new Boot(spec.actors.map(({ name }) => name));
+    this.settled = this.#boot.settled;
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- using
+
+  /** Rejects with a ServeError, or with the reason of the call's signal. */
+  infer(actor: string, call: InferCall): Promise<InferAnswer> {
+    if (this.#draining) return Promise.reject(new ServeError('UNAVAILABLE', `host ${this.id} is draining`));
+    return this.#router.infer(actor, call);
+  }
+
+  status(): StatusDocument {
+    const bus = this.#spec.nats === undefined ? 'memory' : this.#bus?.state === 'up' ? 'up' : 'down';
+    return { prefix: this.#spec.prefix, bus, hosts: [this.hostStatus()] };
+  }
+
+  hostStatus(): HostStatus {
+    return this.#board.host();
+  }
+
+  /** Called for every event of this host; returns the way to stop listening. */
+  onEvent(listener: (event: RegrowEvent) => void): () => void {
+    return this.#story.onEvent(listener);
+  }
+
+  /** Resolves when the root supervisor ended, with why; `budget_exhausted` means that infrastructure kept failing. */
+  get ended(): Promise<{ readonly detail: string }> {
+    return this.#root.ended;
+  }
+
+  /** Stops accepting, answers what was accepted, then ends every replica. Safe to call twice. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  // ----------------------------------------------------------------------------------------------------------- building
+
+  async #start(): Promise<void> {
+    const { clock, random, log, entries } = this.#outside;
+    const spec = this.#spec;
+    const lanes = this.#outside.lanes ?? {
+      process: createCellLanes({ log, ...(entries && { entries }) }),
+      thread: createThreadLanes(entries?.worker ? { worker: entries.worker } : {}),
+    };
+    const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs });
+    const routes = new RouteTable();
+    const gate = createStartGate(spec.startsParallelMax);
+    const around = {
+      clock, random, log, lanes, gate, routes, shared,
+      hostId: this.id,
+      router: this.#router,
+      board: this.#board,
+      answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
+      reachable: (actor: string, reachable: boolean) => this.#links?.setReachable(actor, reachable),
+      poisoned: (actor: string, fingerprint: string, requestId: string, detail: string) =>
+        this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail } }),
+    };
+    const pins = await Promise.all(spec.actors.map(pinActor));
+    const pools = spec.actors.map((actor, index) => {
+      const runtime = createActorRuntime(actor, pins[index]!, around);
+      this.#runtimes.set(actor.name, runtime);
+      return this.#placement.place(runtime);
+    });
+    this.#board.onChange(() => this.#links?.statusChanged());
+    this.#story.onEvent((event) => this.#links?.publishEvent(event));
+    this.#root = createSupervisor({
+      id: 'root',
+      clock,
+      random,
+      strategy: 'rest_for_one',
+      intensity: 5,
+      periodMs: 60_000,
+      onReport: (report) => {
+        const place = this.#placement.placeOf(report.supervisor);
+        this.#story.supervisorReported(report, place);
+        this.#placement.poolReported(report);
+        if (place) this.#boot.poolReported(place.actor, report);
+      },
+      children: [
+        subtree({ id: 'pools', options: { startedWhen: 'spawned', initialStart: 'retry', children: pools } }),
+        { id: 'bus', type: 'worker', restart: 'permanent', significant: false, shutdown: DRAIN_EXTRA_MS, start: { logic: this.#busWorker() } },
+        { id: 'endpoints', type: 'worker', restart: 'permanent', significant: false, shutdown: spec.drainMs + DRAIN_EXTRA_MS, start: { logic: this.#endpointsWorker() } },
+      ],
+    });
+    const started = await this.#root.start();
+    if (!started.ok) throw new Error(`the host could not start: ${started.error} (${started.failedPath.join(' > ')})`);
+    void this.settled.then(() => {
+      if (this.#draining) return;
+      this.#board.hostChanged('serving');
+      this.#story.tell('host-ready', this.#boot.summary(), {});
+    });
+  }
+
+  /** Holds the connection; a bus that closed for good is an exit, and the supervisor makes a new one. */
+  #busWorker(): ReturnType<typeof worker> {
+    const { clock, log } = this.#outside;
+    return worker(async ({ signal, ready }) => {
+      const bus = this.#outside.bus?.() ?? (this.#spec.nats ? createNatsBus({ name: `regrow ${this.id}`, ...this.#spec.nats }, { clock, log }) : createMemoryBus({ clock, log }).connect());
+      this.#bus = bus;
+      const closed = new Promise<never>((_, reject) => {
+        bus.onState((state, detail) => {
+          if (state === 'closed') reject(new Error(`the bus closed: ${detail}`));
+          else this.#story.tell(state === 'up' ? 'bus-up' : 'bus-down', detail);
+        });
+      });
+      ready();
+      try {
+        await Promise.race([closed, aborted(signal)]);
+      } finally {
+        this.#bus = undefined;
+        await bus.close();
+      }
+    });
+  }
+
+  /** Takes requests while it runs; its end is the drain of the host. */
+  #endpointsWorker(): ReturnType<typeof worker> {
+    return worker(async ({ signal, ready }) => {
+      const bus = this.#bus;
+      if (!bus) throw new Error('there is no bus to listen on');
+      const links = this.#listen(bus);
+      ready();
+      await aborted(signal);
+      links.stopInference();
+      await bus.flush(FLUSH_MS).catch(() => {}); // a broker that is away has nothing on its way to us
+      if (this.#draining) {
+        this.#router.refuse(`host ${this.id} is draining`);
+        await Promise.race([this.#router.idle(), delay(this.#spec.drainMs, undefined, { ref: false })]);
+        links.publishStatus();
+      }
+      this.#links = undefined;
+      links.close();
+      await bus.flush(FLUSH_MS).catch(() => {});
+    });
+  }
+
+  #listen(bus: Bus): Links {
+    const links = new Links({
+      bus,
+      subjects: this.#subjects,
+      clock: this.#outside.clock,
+      log: this.#outside.log,
+      service: {
+        id: this.id,
+        version: this.#outside.version,
+        description: 'Supervised inference',
+        metadata: { incarnation: this.incarnation },
+        started: new Date(this.#outside.clock.wallTime()).toISOString(),
+      },
+      endpoint: (actor) => this.#runtimes.get(actor)!.endpoint,
+      document: () => this.status(),
+      host: () => this.hostStatus(),
+    });
+    this.#links = links;
+    for (const [actor, { dispatcher }] of this.#runtimes) links.setReachable(actor, dispatcher.takesRequests);
+    return links;
+  }
+
+  #pools(): SupervisorRef | undefined {
+    return this.#root.ref.getSnapshot().context.refs['pools'] as SupervisorRef | undefined;
+  }
+
+  async #stop(): Promise<void> {
+    this.#draining = true;
+    this.#placement.stop();
+    this.#board.hostChanged('draining');
+    this.#story.tell('host-draining', 'asked to stop');
+    await this.#root.stop();
+    this.#dataDir?.release();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
