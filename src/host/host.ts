@@ -30,7 +30,7 @@ import { Board } from './board.js';
 import { Boot } from './boot.js';
 import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
 import { Links } from './links.js';
-import { pinActor } from './pins.js';
+import { pinActor, sha256OfChunks } from './pins.js';
 import { Placement } from './placement.js';
 import { Story } from './story.js';
 
@@ -146,7 +146,7 @@ export class Host implements AsyncDisposable {
       process: createCellLanes({ log, ...(entries && { entries }) }),
       thread: createThreadLanes(entries?.worker ? { worker: entries.worker } : {}),
     };
-    const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs });
+    const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks });
     const routes = new RouteTable();
     const gate = createStartGate(spec.startsParallelMax);
     const around = {

@@ -465,7 +465,7 @@ export class Dispatcher implements RouteListener {
   }
 
   #fingerprint(inputs: readonly NamedTensor[]): string {
-    return `${this.options.name}:${fingerprint(inputs)}`;
+    return `${this.options.name}:${fingerprint(inputs, this.shared.hash)}`;
   }
 
   #isIdle(): boolean {

@@ -5,17 +5,21 @@
 import { MASS_DEATH_MS, countRequests, freshReplayBudget, takeReplay, type ReplayBudget } from '../policy/replay.js';
 import { confirmPoison, emptyQuarantine, isEmpty, isQuarantined, type Quarantine } from '../policy/quarantine.js';
 import type { Clock } from '../ports.js';
+import type { HashChunks } from '../tensor/digest.js';
 
 export interface SharedServingOptions {
   readonly clock: Clock;
   readonly queueBytesMax: number;
   readonly holdMs: number;
+  /** For fingerprints of poison: nobody may be able to forge an equal one for an innocent request. */
+  readonly hash: HashChunks;
 }
 
 export class SharedServing {
   readonly clock: Clock;
   readonly queueBytesMax: number;
   readonly holdMs: number;
+  readonly hash: HashChunks;
   /** Bytes of waiting requests over all actors. */
   queueBytes = 0;
   #runId = 0;
@@ -29,6 +33,7 @@ export class SharedServing {
     this.clock = options.clock;
     this.queueBytesMax = options.queueBytesMax;
     this.holdMs = options.holdMs;
+    this.hash = options.hash;
     this.#budget = freshReplayBudget(options.clock.now());
   }
 

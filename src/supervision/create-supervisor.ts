@@ -74,7 +74,9 @@ export function createSupervisor(options: SupervisorOptions & SupervisionEnviron
   });
   const failed = ended.then((end): StartResult => ({ ok: false, error: end.detail, failedPath: end.failedPath ?? [] }));
   const call = (message: Call<ChildSpec>): Promise<CallResult> => callSupervisor(ref, message);
-  const stop = (): Promise<SupervisorEnd> => {
+  let started = false;
+  const stop = async (): Promise<SupervisorEnd> => {
+    if (!started) return { reason: 'shutdown', detail: 'ordered' };
     ref.send({ type: 'stop', budgetMs: Infinity });
     return ended;
   };
@@ -82,6 +84,7 @@ export function createSupervisor(options: SupervisorOptions & SupervisionEnviron
     ref,
     ended,
     start: () => {
+      started = true;
       ref.start();
       return Promise.race([up.then((): StartResult => ({ ok: true })), failed]);
     },

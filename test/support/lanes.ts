@@ -1,5 +1,6 @@
 /** What lane tests share: both factories, orders, small tasks, and a watchdog instead of sleeping. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createCellLanes } from '../../src/adapters/cell-lane.js';
@@ -155,10 +156,21 @@ export async function eventually(check: () => boolean, what: string, ms = 20_000
 
 /** True while a process with this id exists and is not merely waiting to be reaped. */
 export function isAlive(pid: number): boolean {
+  const stat = processStat(pid);
+  return stat !== undefined && stat[0] !== 'Z';
+}
+
+/** CPU time a process has used, all threads, in ticks of 10 ms: tells that something computes inside it. */
+export function cpuTicks(pid: number): number {
+  const stat = processStat(pid);
+  return stat === undefined ? 0 : Number(stat[11]) + Number(stat[12]);
+}
+
+/** The fields of /proc/PID/stat after the name, the state first; undefined when there is no such process. */
+function processStat(pid: number): string[] | undefined {
   try {
-    process.kill(pid, 0);
-    return true;
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
   } catch {
-    return false;
+    return undefined;
   }
 }
