@@ -50,11 +50,11 @@ export async function runDemo({ root, nats }: DemoOptions): Promise<void> {
 }
 
 function printPage({ outputs, servedBy }: InferResult, how: string): void {
-  const lines = text(bytes(outputs['text']!));
+  const lines = text(outputs['text']!);
   const confidence = outputs['confidence']!.data as Float32Array;
   say(`\n${PAGE}, read ${how} by ${servedBy}:`);
   lines.forEach((line, index) => say(`  ${(confidence[index]! * 100).toFixed(0).padStart(3)} %  ${line}`));
-  const stages = text(bytes(outputs['stages']!));
+  const stages = text(outputs['stages']!);
   const times = outputs['stage_ms']!.data as Float32Array;
   say(`  ${stages.map((stage, index) => `${stage} ${times[index]!.toFixed(0)} ms`).join(', ')}`);
 }

@@ -14,7 +14,7 @@ import type { Rectangle } from './rectangle.js';
 import { findRegions } from './regions.js';
 import type { ProbabilityMap } from './regions.js';
 
-/** Longer side of what the model sees. At 960, PP-OCR's own default, noise hides the short cells of a scanned A4 table. */
+/** Longer side of what the model sees. PP-OCR's own default, 960, read the noisy sample page a little worse (0.978 against 0.985), 1280 takes longer. */
 const SIDE_MAX = 1120;
 /** The model halves the picture five times. */
 const SIDE_STEP = 32;

@@ -22,7 +22,7 @@ const adapterFaults = /WebGPU (adapter|device|context)|wgpu|adapter/i;
 
 /** The file's fault: the same bytes fail again. */
 const fileFaults = new RegExp([
-  'protobuf parsing failed', 'INVALID_PROTOBUF', 'Invalid model', 'INVALID_GRAPH', 'This is an invalid model', 'opset', 'ModelProto',
+  'protobuf parsing failed', 'No graph was found', 'INVALID_PROTOBUF', 'Invalid model', 'INVALID_GRAPH', 'This is an invalid model', 'opset', 'ModelProto',
   "doesn't exist", 'No such file', 'ENOENT', 'EISDIR', 'EACCES', 'Model data pointer is null', 'ORT model verification failed',
   'Unsupported data type', 'Unsupported model IR version', 'NOT_IMPLEMENTED', 'Could not find an implementation', 'not a registered function',
   'Type Error', 'model changed on disk', 'Node \\(', 'External data', 'external initializer',

@@ -146,7 +146,13 @@ function tensorMetadata(value: Ort.InferenceSession.ValueMetadata): TensorMetada
 
 function toOrt(ort: typeof Ort, input: NamedTensor): Ort.Tensor {
   const dims = input.shape as number[];
-  if (input.datatype === 'BYTES') return new ort.Tensor('string', text(input), dims);
+  if (input.datatype === 'BYTES') {
+    const strings = text(input);
+    // The package passes strings as C strings: the rest would be lost without a word.
+    const cut = strings.findIndex((string) => string.includes('\0'));
+    if (cut >= 0) throw new TensorError(`${input.name}: element ${cut} contains a NUL, onnxruntime-node cannot carry it`);
+    return new ort.Tensor('string', strings, dims);
+  }
   const type = ortTypeOf[input.datatype];
   if (type === undefined) throw new TensorError(`${input.name}: onnxruntime-node cannot run ${input.datatype}`);
   return new ort.Tensor(type, toTyped(input).data as Ort.Tensor.DataType, dims) as Ort.Tensor;

@@ -273,12 +273,18 @@ function decideOnCall<Spec extends ChildRules>(
   if (!child) return { ledger, answer: { ok: false, error: 'not_found' } };
   const idle = child.phase === 'stopped';
   if (type === 'terminateChild') {
-    if (idle || child.phase === 'restarting') return { ledger: withoutProcess(ledger, id), answer: { ok: true } };
+    if (idle || child.phase === 'restarting') return { ledger: withoutEmptyDelays(withoutProcess(ledger, id)), answer: { ok: true } };
     return { ledger, job: { cause: 'terminateChild', id, stops: [id], starts: [], delayMs: 0 } };
   }
   if (!idle) return { ledger, answer: { ok: false, error: child.phase === 'restarting' ? 'restarting' : 'running' } };
   if (type === 'deleteChild') return { ledger: forget(ledger, id), answer: { ok: true } };
   return { ledger, job: { cause: 'restartChild', id, stops: [], starts: [id], delayMs: 0 } };
+}
+
+/** A delay nobody waits for any more is over. */
+function withoutEmptyDelays<Spec extends ChildRules>(ledger: Ledger<Spec>): Ledger<Spec> {
+  const waits = (id: string): boolean => findChild(ledger.children, id)?.phase === 'restarting';
+  return { ...ledger, delays: ledger.delays.filter((delay) => delay.members.some(waits)) };
 }
 
 // ----------------------------------------------------------------------------------------------- outcomes of starts

@@ -114,10 +114,11 @@ export function typedRecord(tensors: readonly NamedTensor[]): Record<string, Typ
   return Object.fromEntries(tensors.map((tensor) => [tensor.name, toTyped(tensor)]));
 }
 
-/** The strings of a BYTES tensor. @throws TensorError when it is another type or not UTF-8. */
-export function text(tensor: Tensor): string[] {
+/** The strings of a BYTES tensor, raw or typed. @throws TensorError when it is another type or not UTF-8. */
+export function text(tensor: Tensor | TypedTensor): string[] {
   if (tensor.datatype !== 'BYTES') throw new TensorError(`text wants a BYTES tensor, got ${tensor.datatype}`);
-  return decodeBytes(tensor.data, checkShape(tensor.shape)).map(decodeText);
+  const { data } = tensor;
+  return (Array.isArray(data) ? data : decodeBytes(data as Uint8Array, checkShape(tensor.shape))).map(decodeText);
 }
 
 /**

@@ -11,12 +11,12 @@ test('delays: none after the first failure, then 500 ms doubling up to the cap',
   const waits: number[] = [];
   for (let crash = 0; crash < 7; crash += 1) {
     stage.actor('a').exit();
-    waits.push(stage.child$('a').nextStartInMs ?? 0);
+    waits.push(stage.see('a').nextStartInMs ?? 0);
     if (stage.clock.nextInMs !== undefined) stage.clock.advanceSync(stage.clock.nextInMs);
-    assert.equal(stage.child$('a').phase, 'running');
+    assert.equal(stage.see('a').phase, 'running');
   }
   assert.deepEqual(waits, [0, 500, 1000, 2000, 4000, 4000, 4000]);
-  assert.equal(stage.child$('a').restarts, 7);
+  assert.equal(stage.see('a').restarts, 7);
   assert.deepEqual(stage.of('backoff').map(({ delayMs }) => delayMs), [500, 1000, 2000, 4000, 4000, 4000]);
 });
 
@@ -25,7 +25,7 @@ test('jitter shortens by chance, reported as it is', () => {
   stage.boot({ ...patient, backoff: { ...backoff, jitter: 0.2 }, chance: 0.5, children: [stage.child('a')] });
   stage.actor('a').exit();
   stage.actor('a').exit();
-  assert.equal(stage.child$('a').nextStartInMs, 450);
+  assert.equal(stage.see('a').nextStartInMs, 450);
 });
 
 test('a child in its delay is restarting, one ms before its end, and runs at its end', () => {
@@ -35,7 +35,7 @@ test('a child in its delay is restarting, one ms before its end, and runs at its
   stage.actor('a').exit();
   stage.clock.advanceSync(499);
   assert.deepEqual(stage.phases, ['a:restarting#2', 'b:running#1']);
-  assert.equal(stage.child$('a').nextStartInMs, 1);
+  assert.equal(stage.see('a').nextStartInMs, 1);
   stage.clock.advanceSync(1);
   assert.deepEqual(stage.phases, ['a:running#3', 'b:running#1']);
 });
@@ -46,9 +46,9 @@ test('a failed start is a failure too: a child that never starts waits longer an
   stage.manners.set('a', { start: 'fail' });
   stage.actor('a').exit();
   // Failure 1 is the exit, failure 2 the start tried at once.
-  assert.equal(stage.child$('a').nextStartInMs, 500);
+  assert.equal(stage.see('a').nextStartInMs, 500);
   stage.clock.advanceSync(500);
-  assert.equal(stage.child$('a').nextStartInMs, 1000);
+  assert.equal(stage.see('a').nextStartInMs, 1000);
   stage.manners.set('a', {});
   stage.clock.advanceSync(1000);
   assert.deepEqual(stage.phases, ['a:running#4']);
@@ -60,11 +60,11 @@ test('reset: only unbroken readiness counts, a broken one starts anew', () => {
   stage.actor('a').exit();
   stage.actor('a').exit();
   stage.clock.advanceSync(500);
-  assert.equal(stage.child$('a').failures, 2);
+  assert.equal(stage.see('a').failures, 2);
   // Up for long, but never ready.
   stage.clock.advanceSync(1e6);
   stage.actor('a').exit();
-  assert.equal(stage.child$('a').failures, 3);
+  assert.equal(stage.see('a').failures, 3);
   stage.clock.advanceSync(1000);
   stage.actor('a').tell('child.ready');
   stage.clock.advanceSync(9999);
@@ -72,12 +72,12 @@ test('reset: only unbroken readiness counts, a broken one starts anew', () => {
   stage.actor('a').tell('child.ready');
   stage.clock.advanceSync(9999);
   stage.actor('a').exit();
-  assert.equal(stage.child$('a').failures, 4, 'two broken readinesses do not add up');
+  assert.equal(stage.see('a').failures, 4, 'two broken readinesses do not add up');
   stage.clock.advanceSync(2000);
   stage.actor('a').tell('child.ready');
   stage.clock.advanceSync(10_000);
   stage.actor('a').exit();
-  assert.deepEqual([stage.child$('a').failures, stage.child$('a').phase], [1, 'running'], 'stable: forgotten, restarted at once');
+  assert.deepEqual([stage.see('a').failures, stage.see('a').phase], [1, 'running'], 'stable: forgotten, restarted at once');
 });
 
 test('reset: what a long readiness was worth survives its end', () => {
@@ -87,7 +87,7 @@ test('reset: what a long readiness was worth survives its end', () => {
   stage.actor('a').tell('child.ready');
   stage.clock.advanceSync(10_000);
   stage.actor('a').tell('child.unready');
-  assert.equal(stage.child$('a').failures, 0);
+  assert.equal(stage.see('a').failures, 0);
 });
 
 test('consecutiveMax 2: the third failure in a row ends the supervisor, however slow they come', () => {

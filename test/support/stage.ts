@@ -86,7 +86,7 @@ export class Stage {
     return view;
   }
 
-  child$(id: string): ChildView {
+  see(id: string): ChildView {
     const child = this.view.children.find((other) => other.id === id);
     if (!child) throw new Error(`no child ${id}`);
     return child;
