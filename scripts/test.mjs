@@ -11,7 +11,7 @@ import { ROOT, runScript, say, setUp } from './setup.mjs';
 import { getNatsServer } from './nats-server.mjs';
 
 /** Pure floors first: a broken decision is found before a process is started. */
-const FLOORS = ['.', 'policy', 'tensor', 'protocol', 'spec', 'supervision', 'serving', 'client', 'host', 'sim', 'integration'];
+const FLOORS = ['.', 'policy', 'tensor', 'protocol', 'spec', 'supervision', 'serving', 'client', 'host', 'sim', 'demo', 'integration'];
 
 await runScript(async () => {
   setUp();
