@@ -7,7 +7,7 @@
  * group are ignored: the host drains first and then ends its cells in order.
  */
 import { Socket } from 'node:net';
-import { ThreadLink } from '../src/adapters/thread-lane.js';
+import { ThreadLink } from '../src/adapters/thread-link.js';
 import { cellSocketFd, parseCellOrder } from '../src/protocol/cell-order.js';
 import { FrameLink } from '../src/protocol/frame-link.js';
 import { encodeJson, encodeNumber, messageType, priorityOf, typeOf } from '../src/protocol/task-codec.js';

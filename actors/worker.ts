@@ -2,25 +2,22 @@
  * The thread a model or module runs in, the same one in a host and in a cell (piscina entry).
  *
  * Tasks come through piscina as bytes; nested calls, logs and cancellations through a port of their own, because they
- * happen while a task runs. Nothing native is loaded at the top level: a worker that fails there leaves its pool
- * hanging. What a session throws is an answer; what nobody catches ends the thread, on purpose.
+ * happen while a task runs. Nothing native is loaded at the top level: a worker that fails there hangs its pool. What a
+ * session throws is an answer; what nobody catches ends the thread, on purpose.
  */
 import { Console } from 'node:console';
 import { performance } from 'node:perf_hooks';
 import { receiveMessageOnPort } from 'node:worker_threads';
-import { moved } from '../src/adapters/thread-lane.js';
-import type { OpenThread } from '../src/adapters/thread-lane.js';
-import { joinMessage } from '../src/protocol/frames.js';
-import type { Message } from '../src/protocol/frames.js';
+import { moved, type OpenThread } from '../src/adapters/thread-link.js';
+import { joinMessage, type Message } from '../src/protocol/frames.js';
 import { LaneFlags } from '../src/protocol/lane-flags.js';
-import { isLoadFailure } from '../src/protocol/session.js';
-import type { Session } from '../src/protocol/session.js';
+import { isLoadFailure, type Session } from '../src/protocol/session.js';
 import { decodeJson, decodeRun, encodeJson, encodeNumber, encodeRunReply, messageType, typeOf } from '../src/protocol/task-codec.js';
 import type { LoadReply, LoadTask, RunReply, RunTask } from '../src/protocol/task.js';
 import { Turns } from '../src/protocol/turns.js';
 import { WorkerCalls } from '../src/protocol/worker-calls.js';
 
-// stdout belongs to answers, also in a host that runs its lanes as threads.
+// stdout belongs to answers, also in a host with thread lanes.
 Object.defineProperty(process, 'stdout', { value: process.stderr, configurable: true });
 globalThis.console = new Console(process.stderr, process.stderr);
 
@@ -40,7 +37,7 @@ export default async function handle(task: OpenThread | Uint8Array): Promise<unk
       return moved(await run(decodeRun(task)));
     case messageType.load:
       return moved(encodeJson('loadReply', await inside(() => load(decodeJson('load', task)))));
-    default: // unload
+    default:
       await turns.takeAll();
       await inside(async () => session?.unload());
       return moved(encodeNumber('unloadReply'));
@@ -63,8 +60,7 @@ async function load(task: LoadTask): Promise<LoadReply> {
   session = loaded;
   // A model's run holds the thread: a second one can only wait.
   turns = new Turns(task.kind === 'model' ? 1 : thread.concurrency);
-  const { metadata, runtime } = loaded;
-  return { ok: true, runtime, loadMs: performance.now() - started, ...(metadata && { metadata }) };
+  return { ok: true, runtime: loaded.runtime, loadMs: performance.now() - started, ...(loaded.metadata && { metadata: loaded.metadata }) };
 }
 
 async function run(task: RunTask): Promise<Message> {

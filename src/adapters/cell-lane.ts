@@ -9,6 +9,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Socket } from 'node:net';
+import { unbornLane } from './cell-unborn.js';
 import { cellSocketFd } from '../protocol/cell-order.js';
 import type { CellOrder } from '../protocol/cell-order.js';
 import { FrameLink } from '../protocol/frame-link.js';
@@ -47,11 +48,34 @@ export function createCellLanes(options: CellLanesOptions = {}): LaneFactory {
   const worker = options.entries?.worker ?? new URL('../../actors/worker.js', import.meta.url);
   const zombies = new Set<ChildProcess>();
   return {
-    open: (order) => new CellLane(order, options, { cell, worker }, zombies),
+    open: (order) => {
+      const child = startCell(order, options, { cell, worker });
+      return child instanceof Error ? unbornLane(child) : new CellLane(order, child, options, zombies);
+    },
     get zombies() {
       return zombies.size;
     },
   };
+}
+
+/** An Error where the system refuses: some refusals throw, others leave a child without streams. */
+function startCell(order: LaneOrder, options: CellLanesOptions, entries: { cell: URL; worker: URL }): ChildProcess | Error {
+  const { resourceLimits } = options;
+  const cellOrder: CellOrder = {
+    replica: order.replica, worker: entries.worker.href, concurrency: order.concurrency, ...(resourceLimits && { resourceLimits }),
+  };
+  try {
+    const child = spawn(process.execPath, [fileURLToPath(entries.cell), JSON.stringify(cellOrder)], {
+      env: { ...process.env, ...cellEnv, ...options.env },
+      // stdout belongs to answers: what a module prints goes to this process's stderr.
+      stdio: ['ignore', 2, 2, 'pipe'],
+    });
+    if ((child.stdio as unknown) !== undefined && child.stdio[cellSocketFd]) return child;
+    child.once('error', () => {});
+    return new Error('too many open files');
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
 }
 
 class CellLane implements Lane {
@@ -75,21 +99,13 @@ class CellLane implements Lane {
   /** The one time limit on the way out: each later stage replaces the one before. */
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(order: LaneOrder, options: CellLanesOptions, entries: { cell: URL; worker: URL }, zombies: Set<ChildProcess>) {
+  constructor(order: LaneOrder, child: ChildProcess, options: CellLanesOptions, zombies: Set<ChildProcess>) {
     this.#order = order;
     this.#log = options.log;
     this.#zombies = zombies;
-    const { resourceLimits } = options;
-    const cellOrder: CellOrder = {
-      replica: order.replica, worker: entries.worker.href, concurrency: order.concurrency, ...(resourceLimits && { resourceLimits }),
-    };
-    this.#child = spawn(process.execPath, [fileURLToPath(entries.cell), JSON.stringify(cellOrder)], {
-      env: { ...process.env, ...cellEnv, ...options.env },
-      // stdout belongs to answers: what a module prints goes to this process's stderr.
-      stdio: ['ignore', 2, 2, 'pipe'],
-    });
-    this.pid = this.#child.pid ?? 0;
-    this.#socket = this.#child.stdio[cellSocketFd] as unknown as Socket;
+    this.#child = child;
+    this.pid = child.pid ?? 0;
+    this.#socket = child.stdio[cellSocketFd] as unknown as Socket;
     this.#link = new FrameLink(this.#socket, (bytes) => this.#receive(bytes), options.messageBytesMax);
     this.#calls = new LaneCalls((message) => this.#send(message), order.host);
     this.spawned = this.#watchChild();

@@ -25,6 +25,9 @@ const datatypeOf: Readonly<Record<string, Datatype>> = {
 };
 const ortTypeOf = Object.fromEntries(Object.entries(datatypeOf).map(([ort, oip]) => [oip, ort])) as Partial<Record<Datatype, Ort.Tensor.Type>>;
 
+/** What goes wrong in a run is answered with its text; the runtime need not print it too. */
+const runOptions: Ort.InferenceSession.RunOptions = { logSeverityLevel: 4 };
+
 /** Loads the model; what is wrong with the file or the device comes back as a value. */
 export async function openOnnxSession(task: LoadTask): Promise<Session | LoadFailure> {
   try {
@@ -123,7 +126,7 @@ class OnnxSession implements Session {
     try {
       const feeds: Record<string, Ort.Tensor> = {};
       for (const input of task.inputs) feeds[input.name] = toOrt(this.#ort, input);
-      const results = await this.#session.run(feeds, task.outputs ?? this.#outputs);
+      const results = await this.#session.run(feeds, task.outputs ?? this.#outputs, runOptions);
       const outputs: NamedTensor[] = [];
       for (const name in results) outputs.push(fromOrt(name, results[name]!));
       return { ok: true, outputs, runMs: performance.now() - started };

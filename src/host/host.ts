@@ -269,7 +269,9 @@ export class Host implements AsyncDisposable {
     this.#placement.stop();
     this.#board.hostChanged('draining');
     this.#story.tell('host-draining', 'asked to stop');
+    for (const { dispatcher } of this.#runtimes.values()) dispatcher.setProspect(false, `host ${this.id} is stopping`);
     await this.#root.stop();
+    for (const { dispatcher } of this.#runtimes.values()) dispatcher.close(`host ${this.id} has stopped`);
     this.#dataDir?.release();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Four numbers shared between a worker thread and whoever watches it: is a run inside, and must the thread go?
+ * Three numbers shared between a worker thread and whoever watches it: is a run inside, and must the thread go?
  *
  * A thread inside native code cannot be stopped (the whole process would abort), and it answers no message. So the
  * watcher sets `retire` and then reads the counters; the worker counts itself in and then reads `retire`. Atomics order

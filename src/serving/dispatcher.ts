@@ -421,6 +421,14 @@ export class Dispatcher implements RouteListener {
     if (!restartUnderWay) this.#step({ type: 'noRestart', reason });
   }
 
+  /** The host is stopping: fails what still waits and leaves no timer behind. */
+  close(reason: string): void {
+    this.setProspect(false, reason);
+    this.#failWaiting(reason);
+    this.shared.clock.clearTimeout(this.#holdTimer);
+    this.shared.clock.clearTimeout(this.#hangTimer);
+  }
+
   #lostRoute(reason: string): void {
     if (--this.#open > 0) return;
     this.#downReason = reason;

@@ -2,7 +2,7 @@
  * The supervisor for people: the root machine behind promises. Expected failures are values, in OTP's words; nothing here
  * rejects. For supervisors below the root use `subtree`, and `callSupervisor` on their refs.
  */
-import type { ActorRefFrom } from 'xstate';
+import type { ActorRefFrom, AnyActorRef } from 'xstate';
 import { createActor } from 'xstate';
 import type { Call, CallResult } from '../policy/supervise.js';
 import type { ChildSpec, SupervisionEnvironment } from './child.js';
@@ -35,6 +35,23 @@ export interface Supervisor extends AsyncDisposable {
   readonly snapshot: SupervisorView;
   /** Orders the stop of everything in reverse; resolves when it has ended. */
   stop(): Promise<SupervisorEnd>;
+}
+
+/** The running supervisor at the end of the path of child ids below `ref`; undefined when it is not there now. */
+export function findSupervisor(ref: SupervisorRef, ...path: readonly string[]): SupervisorRef | undefined {
+  const [id, ...rest] = path;
+  if (id === undefined) return ref;
+  const child = ref.getSnapshot().context.refs[id];
+  return child && isSupervisor(child) ? findSupervisor(child, ...rest) : undefined;
+}
+
+function isSupervisor(ref: AnyActorRef): ref is SupervisorRef {
+  return (ref.getSnapshot() as { readonly machine?: unknown } | undefined)?.machine === supervisorMachine;
+}
+
+/** What a supervisor is about, at once, whatever it is doing. */
+export function inspectSupervisor(ref: SupervisorRef): SupervisorView {
+  return viewOf(ref.getSnapshot().context);
 }
 
 /** A call on any supervisor of a tree. `error: noproc` when it has ended, or ends before the call's turn. */
@@ -94,7 +111,7 @@ export function createSupervisor(options: SupervisorOptions & SupervisionEnviron
     deleteChild: (childId) => call({ type: 'deleteChild', id: childId }),
     whichChildren: () => call({ type: 'whichChildren' }),
     countChildren: () => call({ type: 'countChildren' }),
-    get snapshot() { return viewOf(ref.getSnapshot().context); },
+    get snapshot() { return inspectSupervisor(ref); },
     stop,
     [Symbol.asyncDispose]: async () => { await stop(); },
   };

@@ -1,5 +1,5 @@
 /** `regrow/supervision`: OTP's supervisor for Node.js, on its own. See docs/supervision.md. */
-export { callSupervisor, createSupervisor } from './create-supervisor.js';
+export { callSupervisor, createSupervisor, findSupervisor, inspectSupervisor } from './create-supervisor.js';
 export type { StartResult, Supervisor, SupervisorRef } from './create-supervisor.js';
 export { subtree, supervisorMachine } from './supervisor.js';
 export { worker } from './child.js';

@@ -8,6 +8,7 @@
 import type { ExitReason } from '../errors.js';
 import type { Child } from '../policy/children.js';
 import { findChild, patchChild, processGone } from '../policy/children.js';
+import { isCleanExit } from '../policy/restart.js';
 import { startFailed, startSucceeded, withoutProcess } from '../policy/supervise.js';
 import type { ChildIdentity, ChildSpec } from './child.js';
 import { describe } from './child.js';
@@ -204,7 +205,7 @@ function ended(
 function stopped(draft: Draft, child: Child<ChildSpec>, why: Ending, facts?: Readonly<Record<string, unknown>>): void {
   noteGone(draft, child, why);
   draft.ledger = withoutProcess(draft.ledger, child.spec.id);
-  const asOrdered = why.reason === 'shutdown' || (why.reason === 'killed' && child.spec.shutdown === 'brutal_kill') || draft.killed;
+  const asOrdered = isCleanExit(why.reason) || (why.reason === 'killed' && child.spec.shutdown === 'brutal_kill') || draft.killed;
   if (asOrdered) report(draft, { type: 'child-stopped', child: identify(child), ...why });
   else reportExit(draft, 'shutdown_error', child, why, facts && { facts });
 }

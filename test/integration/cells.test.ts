@@ -1,7 +1,7 @@
 /** What only cells can do: die of native faults alone, be killed at once, and never outlive their host. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -84,6 +84,26 @@ test('an entry that does not exist: the lane ends, the load is answered', async 
   const load = await within(opened.lane.load(), 'load');
   assert.equal(load.ok, false);
   assert.deepEqual(await within(opened.exit, 'exit'), { reason: 'crashed', detail: 'exit code 1' });
+});
+
+test('a process that cannot be made: an exit like any other, nothing throws', async () => {
+  const opened = openLane(createCellLanes({ env: { BROKEN: 'a\0b' } }), { file: fixture('echo') });
+  await assert.rejects(opened.lane.spawned, /no process/);
+  const load = await within(opened.lane.load(), 'load');
+  assert.deepEqual(!load.ok && [load.permanent, load.deviceFatal], [false, false]);
+  const exit = await within(opened.exit, 'exit');
+  assert.equal(exit.reason, 'crashed');
+  assert.match(exit.detail, /^no process: /);
+  assert.equal(await opened.run('x'), undefined);
+});
+
+test('a host with a model in a cell has no native inference code in its own memory', { skip: process.platform !== 'linux' }, async () => {
+  const file = join(folder, 'one.onnx');
+  writeFileSync(file, slowModel(1));
+  const opened = await openLoaded(lanes, { kind: 'model', file });
+  const mapped = (pid: number): boolean => readFileSync(`/proc/${pid}/maps`, 'utf8').includes('onnxruntime_binding');
+  assert.deepEqual([mapped(opened.lane.pid), mapped(process.pid)], [true, false]);
+  await stopLane(opened);
 });
 
 const doomed = {

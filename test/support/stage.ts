@@ -57,9 +57,9 @@ export class Stage {
     return this;
   }
 
-  child(id: string, fields: Partial<ChildSpec> & Manners = {}): ChildSpec {
-    const { start, stop, restart = 'permanent', significant = false, shutdown = 1000, type = 'worker' } = fields as Manners & ChildSpec;
-    if (!this.manners.has(id)) this.manners.set(id, { ...(typeof start === 'string' && { start }), ...(stop && { stop }) });
+  child(id: string, fields: Partial<Omit<ChildSpec, 'id' | 'start'>> & Manners = {}): ChildSpec {
+    const { start, stop, restart = 'permanent', significant = false, shutdown = 1000, type = 'worker' } = fields;
+    if (!this.manners.has(id)) this.manners.set(id, { ...(start && { start }), ...(stop && { stop }) });
     return { id, restart, significant, shutdown, type, start: { logic: this.#logic(id) } };
   }
 
