@@ -1,21 +1,25 @@
 /**
- * One actor on this host: where its spec, its dispatcher, its endpoint and its replicas' effects are tied together.
- * The control path calls the effects, the data path the dispatcher; this file is the knot and decides nothing.
+ * One actor on this host: where its dispatcher, its endpoint and the effects of its replicas are tied together. The
+ * control path calls the effects, the data path the dispatcher; this file is the knot and decides nothing.
+ *
+ * What callers see of an actor lives as long as the host; what its replicas run is an **edition** (spec and pinned bytes),
+ * and a roll-out has two of them for a while.
  */
-import type { Clock, LaneFactory, LaneOrder, LoadReply, Log, Random } from '../ports.js';
-import type { LoadTask } from '../protocol/task.js';
 import { chargeRestart, emptyWindow, type RestartWindow } from '../policy/restart.js';
+import type { Clock, LaneFactory, LaneOrder, Log, Random } from '../ports.js';
+import type { LoadTask } from '../protocol/task.js';
 import { Dispatcher } from '../serving/dispatcher.js';
 import { Endpoint } from '../serving/endpoint.js';
-import type { Router } from '../serving/router.js';
-import type { RouteTable } from '../serving/routes.js';
+import type { ActorEntry, Router } from '../serving/router.js';
+import type { Route, RouteTable } from '../serving/routes.js';
 import type { SharedServing } from '../serving/shared.js';
+import type { Ticket } from '../serving/ticket.js';
 import type { ActorSpec } from '../spec/actor.js';
 import { pingDefaults, type ReplicaEffects, type ReplicaLimits } from '../supervision/replica.js';
 import type { StartGate } from '../supervision/start-gate.js';
 import type { Board } from './board.js';
 import type { Pin } from './pins.js';
-import { goldenOf, prove } from './proof.js';
+import { Prover } from './proof.js';
 
 export interface ActorSurroundings {
   readonly clock: Clock;
@@ -28,70 +32,120 @@ export interface ActorSurroundings {
   readonly routes: RouteTable;
   readonly shared: SharedServing;
   readonly board: Board;
+  /** Where recorded goldens outlive the process. */
+  readonly goldenFolder: string | undefined;
   readonly answerBytesMax: () => number;
   readonly reachable: (actor: string, reachable: boolean, reason: string) => void;
-  readonly poisoned: (actor: string, fingerprint: string, requestId: string, detail: string) => void;
+  readonly poisoned: (actor: string, fingerprint: string, ticket: Ticket, detail: string) => void;
+  /** Sends an event to a replica's machine, if it is there. */
+  readonly tellReplica: (actor: string, replica: string, event: { readonly type: string; readonly detail?: string }) => void;
+  /** The replica should be replaced, with overlap. */
+  readonly eject: (actor: string, replica: string, why: string) => void;
+  readonly warn: (actor: string, device: string, reason: string) => void;
 }
 
-export interface ActorRuntime {
+export interface Edition {
   readonly spec: ActorSpec;
   readonly pin: Pin;
-  readonly dispatcher: Dispatcher;
-  readonly endpoint: Endpoint;
   readonly limits: ReplicaLimits;
   effects(device: string): ReplicaEffects;
 }
 
-export function createActorRuntime(spec: ActorSpec, pin: Pin, around: ActorSurroundings): ActorRuntime {
-  const { clock, random, router, routes, shared, board } = around;
-  const golden = goldenOf(spec);
-  const poisonBudget = new PoisonBudget(spec.poison);
-  const dispatcher = new Dispatcher(spec, shared, {
-    availability: (takes, reason) => around.reachable(spec.name, takes, reason),
-    laneLost: (route, requestIds) => board.requestsLost(spec.name, route.replica, requestIds),
-    poisoned: (ticket, print, exit) => around.poisoned(spec.name, print, ticket.call.requestId, `${exit.reason}: ${exit.detail}`),
-  });
-  const entry = { name: spec.name, dispatcher, metadata: undefined as LoadedMetadata, version: pin.version };
-  router.register(entry);
-  routes.listen(spec.name, dispatcher);
-  board.addActor(spec, pin.version, dispatcher);
-  const endpoint = new Endpoint(router, { actor: spec.name, host: around.hostId, clock, random, answerBytesMax: around.answerBytesMax });
+/** Idle proving may take this share of one core, over all replicas of a host. */
+const PROVING_SHARE = 0.005;
 
-  const order = (device: string, replica: string): LaneOrder => ({
-    replica,
-    load: loadTask(spec, pin, device),
-    concurrency: spec.concurrency,
-    host: {
-      nestedCall: (call) => router.nested(spec.name, replica, call),
-      log: ({ level, message, fields }) => around.log.log(level, message, { actor: spec.name, replica, ...fields }),
-    },
-  });
+export class ActorRuntime {
+  readonly name: string;
+  readonly dispatcher: Dispatcher;
+  readonly endpoint: Endpoint;
+  readonly #around: ActorSurroundings;
+  readonly #entry: ActorEntry;
+  readonly #poison: PoisonBudget;
 
-  return {
-    spec,
-    pin,
-    dispatcher,
-    endpoint,
-    limits: { startTimeoutMs: spec.startTimeoutMs, ...pingDefaults, ...(spec.isolation === 'thread' && { pingMs: 0 }) },
-    effects: (device) => ({
-      clock,
-      lanes: around.lanes[spec.isolation],
-      order: (id) => order(device, id),
-      prove: (lane) => prove(lane, spec.name, golden, shared.nextRunId(), spec.startTimeoutMs),
-      startTurn: () => new Promise((resolve) => {
-        const release = around.gate.acquire(() => queueMicrotask(() => resolve(release)));
-      }),
-      routed: (replica, incarnation, lane, loaded) => {
-        entry.metadata = loaded.metadata;
-        board.memoryOf(spec.name, replica, () => lane.memoryBytes);
-        routes.add({ actor: spec.name, replica, incarnation, device, version: pin.version, concurrency: spec.concurrency, lane, metadata: loaded.metadata });
+  constructor(spec: ActorSpec, pin: Pin, around: ActorSurroundings) {
+    const { clock, random, router, routes, shared, board } = around;
+    this.name = spec.name;
+    this.#around = around;
+    this.#poison = new PoisonBudget(spec.poison);
+    const tell = (route: Route, type: string, detail?: string): void => around.tellReplica(spec.name, route.replica, { type, ...(detail !== undefined && { detail }) });
+    this.dispatcher = new Dispatcher(spec, shared, {
+      availability: (takes, reason) => around.reachable(spec.name, takes, reason),
+      laneLost: (route, requestIds) => board.requestsLost(spec.name, route.replica, requestIds),
+      doubted: (route, reason) => {
+        around.warn(spec.name, route.device, `${route.replica}: ${reason}`);
+        tell(route, 'doubt');
       },
-      unrouted: (replica) => routes.close(replica),
-      charged: (replica) => !dispatcher.onProbation(replica) || !poisonBudget.take(clock.now()),
-      suspected: (replica, suspect) => routes.suspect(replica, suspect),
-      changed: (view) => board.replicaChanged(spec.name, view),
-    }),
-  };
+      slow: (route, runningMs) => tell(route, runningMs === undefined ? 'recovered' : 'slow', `a run takes ${Math.round(runningMs ?? 0)} ms`),
+      errs: (route, detail) => around.eject(spec.name, route.replica, detail),
+      poisoned: (ticket, print, exit) => around.poisoned(spec.name, print, ticket, `${exit.reason}: ${exit.detail}`),
+    });
+    this.#entry = { name: spec.name, dispatcher: this.dispatcher, metadata: undefined, version: pin.version };
+    router.register(this.#entry);
+    routes.listen(spec.name, this.dispatcher);
+    board.addActor(spec, pin.version, this.dispatcher);
+    this.endpoint = new Endpoint(router, { actor: spec.name, host: around.hostId, clock, random, answerBytesMax: around.answerBytesMax });
+  }
+
+  /** What replicas of this spec and these bytes need. Several editions may live side by side. */
+  edition(spec: ActorSpec, pin: Pin): Edition {
+    const { gate, lanes, clock, routes, board, shared } = this.#around;
+    return {
+      spec,
+      pin,
+      limits: { startTimeoutMs: spec.startTimeoutMs, freshMs: spec.freshMs, ...pingDefaults, ...(spec.isolation === 'thread' && { pingMs: 0 }) },
+      effects: (device) => {
+        const prover = new Prover({
+          spec, device, sha256: pin.sha256, folder: this.#around.goldenFolder,
+          nextRunId: () => shared.nextRunId(),
+          tell: (reason) => this.#around.warn(spec.name, device, reason),
+        });
+        return {
+          clock,
+          lanes: lanes[spec.isolation],
+          order: (id) => this.#order(spec, pin, device, id),
+          prove: (lane, loaded) => prover.prove(lane, loaded),
+          startTurn: () => new Promise((resolve) => {
+            const release = gate.acquire(() => queueMicrotask(() => resolve(release)));
+          }),
+          routed: (replica, incarnation, lane, loaded) => {
+            this.#entry.metadata = loaded.metadata;
+            this.#entry.version = pin.version;
+            board.memoryOf(spec.name, replica, () => lane.memoryBytes);
+            routes.add({ actor: spec.name, replica, incarnation, device, version: pin.version, concurrency: spec.concurrency, lane, metadata: loaded.metadata });
+          },
+          unrouted: (replica) => routes.close(replica),
+          suspected: (replica, suspect) => routes.suspect(replica, suspect),
+          provedAgain: (replica, result) => {
+            if (result.ok) board.proved(spec.name, replica);
+            else this.#around.eject(spec.name, replica, result.detail);
+          },
+          proveAfterMs: (proofMs) => Math.max(spec.proveEveryMs, (proofMs * board.replicaCount) / PROVING_SHARE),
+          vitals: (replica) => this.dispatcher.vitals(replica),
+          charged: (replica) => !this.dispatcher.onProbation(replica) || !this.#poison.take(clock.now()),
+          changed: (view) => board.replicaChanged(spec.name, view),
+        };
+      },
+    };
+  }
+
+  /** A new spec is in force: bounds and time-outs apply from now on, and the version shown is the new one. */
+  adopt(spec: ActorSpec, pin: Pin): void {
+    this.dispatcher.reconfigure(spec);
+    this.#around.board.respecified(spec, pin.version);
+  }
+
+  #order(spec: ActorSpec, pin: Pin, device: string, replica: string): LaneOrder {
+    const { router, log } = this.#around;
+    return {
+      replica,
+      load: loadTask(spec, pin, device),
+      concurrency: spec.concurrency,
+      host: {
+        nestedCall: (call) => router.nested(spec.name, replica, call),
+        log: ({ level, message, fields }) => log.log(level, message, { actor: spec.name, replica, ...fields }),
+      },
+    };
+  }
 }
 
 /**
@@ -110,14 +164,12 @@ class PoisonBudget {
   }
 }
 
-type LoadedMetadata = (LoadReply & { ok: true })['metadata'];
-
 function loadTask(spec: ActorSpec, pin: Pin, device: string): LoadTask {
   const { golden: _golden, ...plain } = spec;
   return {
     actor: spec.name,
     kind: spec.kind,
-    file: spec.file,
+    file: pin.file,
     ...(spec.kind === 'model' && pin.sha256 !== undefined && { sha256: pin.sha256 }),
     device,
     session: spec.session,

@@ -25,7 +25,7 @@ interface ReplicaRecord {
 }
 
 export interface ActorRecord {
-  readonly spec: ActorSpec;
+  spec: ActorSpec;
   version: string;
   readonly dispatcher: Dispatcher;
   readonly replicas: Map<string, ReplicaRecord>;
@@ -60,6 +60,37 @@ export class Board {
       id, device, view: undefined, pause: undefined, restarts: 0, readySinceMs: undefined, lastProofMs: undefined,
       lastExit: undefined, lostRequests: [], memoryBytes: () => 0,
     });
+  }
+
+  removeReplica(actor: string, id: string): void {
+    this.actors.get(actor)?.replicas.delete(id);
+    this.#changed();
+  }
+
+  removeActor(actor: string): void {
+    this.actors.delete(actor);
+    this.#changed();
+  }
+
+  respecified(spec: ActorSpec, version: string): void {
+    const record = this.actors.get(spec.name);
+    if (!record) return;
+    record.spec = spec;
+    record.version = version;
+    this.#changed();
+  }
+
+  /** Over all actors. */
+  get replicaCount(): number {
+    let count = 0;
+    for (const { replicas } of this.actors.values()) count += replicas.size;
+    return count;
+  }
+
+  /** A replica that serves answered its golden input again. */
+  proved(actor: string, id: string): void {
+    const record = this.#replica(actor, id);
+    if (record) record.lastProofMs = this.clock.now();
   }
 
   replicaChanged(actor: string, view: ReplicaView): void {

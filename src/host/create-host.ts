@@ -55,7 +55,7 @@ export function defineHost(options: HostOptions): HostOptions {
 export async function createHost(options: HostOptions, embed: EmbedOptions = {}): Promise<EmbeddedHost> {
   const base = embed.baseDir instanceof URL ? fileURLToPath(embed.baseDir) : (embed.baseDir ?? '.');
   const spec = parseOrThrow(options, base);
-  const host = await Host.start(spec, { clock: systemClock, random: systemRandom, log: embed.log ?? silentLog, version: packageVersion(), entries: embed.entries });
+  const host = await Host.start(spec, { clock: systemClock, random: systemRandom, log: embed.log ?? silentLog, version: packageVersion(), cores: availableParallelism(), entries: embed.entries });
   await host.settled;
   return embedded(host);
 }

@@ -2,7 +2,7 @@
  * The folder that outlives the process: the host's id and, in time, goldens, quarantine and dead letters. One process
  * at a time may use it; the lock is a file with the owner's pid, taken over when that process is gone.
  */
-import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync, closeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Random } from '../ports.js';
@@ -16,10 +16,14 @@ export interface DataDir {
   release(): void;
 }
 
-/** @throws DataDirLocked when a live process holds the folder */
+/** Held by hosts of this very process. A lock file with our own pid that is not among them is a leftover: pids repeat in containers. */
+const held = new Set<string>();
+
+/** @throws DataDirLocked when a live process, this one included, holds the folder */
 export function openDataDir(path: string): DataDir {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  const lock = join(path, 'lock');
+  const lock = join(realpathSync(path), 'lock');
+  if (held.has(lock)) throw new DataDirLocked(`${path} is in use by another host of this process; give this host another dataDir`);
   for (let attempt = 0; ; attempt++) {
     try {
       const descriptor = openSync(lock, 'wx', 0o600);
@@ -33,7 +37,13 @@ export function openDataDir(path: string): DataDir {
       rmSync(lock, { force: true });
     }
   }
-  return { path, release: () => rmSync(lock, { force: true }) };
+  held.add(lock);
+  return {
+    path,
+    release: () => {
+      if (held.delete(lock)) rmSync(lock, { force: true });
+    },
+  };
 }
 
 function isAlive(pid: number): boolean {

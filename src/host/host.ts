@@ -6,13 +6,14 @@
  *
  * Pools come first, so that a lost bus never costs a warm session; endpoints last, so that they stop first.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { createCellLanes } from '../adapters/cell-lane.js';
 import { createMemoryBus } from '../adapters/memory-bus.js';
 import { createNatsBus } from '../adapters/nats-bus.js';
 import { createThreadLanes } from '../adapters/thread-lane.js';
 import { ServeError } from '../errors.js';
-import type { Bus, Clock, LaneFactory, Log, Random } from '../ports.js';
+import type { Bus, Clock, LaneFactory, Log, Random, TimerHandle } from '../ports.js';
 import type { RegrowEvent } from '../protocol/events.js';
 import type { HostStatus, StatusDocument } from '../protocol/status.js';
 import { subjects as subjectsOf, type Subjects } from '../protocol/subjects.js';
@@ -20,17 +21,20 @@ import { Router } from '../serving/router.js';
 import { RouteTable } from '../serving/routes.js';
 import { SharedServing } from '../serving/shared.js';
 import type { InferAnswer, InferCall } from '../serving/ticket.js';
-import type { HostSpec } from '../spec/host.js';
+import { parseHost, type HostSpec } from '../spec/host.js';
 import { worker } from '../supervision/child.js';
 import { createSupervisor, type Supervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import { createStartGate } from '../supervision/start-gate.js';
 import { subtree } from '../supervision/supervisor.js';
-import { createActorRuntime, type ActorRuntime } from './actor-runtime.js';
+import { ActorRuntime, type ActorSurroundings } from './actor-runtime.js';
+import { applySpec, type ApplyResult, type InForce } from './apply.js';
 import { Board } from './board.js';
+import { listenForOrders, wanted, type Verb } from './control.js';
 import { Boot } from './boot.js';
 import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
 import { Links } from './links.js';
-import { pinActor, sha256OfChunks } from './pins.js';
+import { pinActor, sha256OfChunks, type Pin } from './pins.js';
+import type { ActorSpec } from '../spec/actor.js';
 import { Placement } from './placement.js';
 import { Story } from './story.js';
 
@@ -39,6 +43,8 @@ export interface HostOutside {
   readonly random: Random;
   readonly log: Log;
   readonly version: string;
+  /** Of this machine, for defaults that depend on them. */
+  readonly cores?: number | undefined;
   /** For bundlers: where the entries of cells and threads are. */
   readonly entries?: { readonly cell?: URL; readonly worker?: URL } | undefined;
   /** Replaces NATS and memory, for tests. */
@@ -57,7 +63,7 @@ export class Host implements AsyncDisposable {
   readonly incarnation: string;
   /** Resolves when every actor was proven once or failed with a reason. */
   readonly settled: Promise<void>;
-  readonly #spec: HostSpec;
+  #spec: HostSpec;
   readonly #outside: HostOutside;
   readonly #dataDir: DataDir | undefined;
   readonly #board: Board;
@@ -67,9 +73,13 @@ export class Host implements AsyncDisposable {
   readonly #placement: Placement;
   readonly #subjects: Subjects;
   readonly #runtimes = new Map<string, ActorRuntime>();
+  readonly #inForce = new Map<string, InForce>();
+  #applying: Promise<unknown> = Promise.resolve();
+  #around!: ActorSurroundings;
   #root!: Supervisor;
   #bus: Bus | undefined;
   #links: Links | undefined;
+  #lanes: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
   #draining = false;
   #stopping: Promise<void> | undefined;
 
@@ -96,7 +106,7 @@ export class Host implements AsyncDisposable {
     this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
     this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
     this.#router = new Router(clock);
-    this.#placement = new Placement({ spec, clock, board: this.#board, story: this.#story, pools: () => this.#pools() });
+    this.#placement = new Placement({ devices: spec.devices.map(({ id }) => id), clock, board: this.#board, story: this.#story, pools: () => this.#pools() });
     this.#boot = new Boot(spec.actors.map(({ name }) => name));
     this.settled = this.#boot.settled;
   }
@@ -123,9 +133,40 @@ export class Host implements AsyncDisposable {
     return this.#story.onEvent(listener);
   }
 
+  /** Threads and processes that could not be ended; only the end of this process ends the threads. */
+  get zombies(): number {
+    return this.#lanes ? this.#lanes.process.zombies + this.#lanes.thread.zombies : 0;
+  }
+
   /** Resolves when the root supervisor ended, with why; `budget_exhausted` means that infrastructure kept failing. */
   get ended(): Promise<{ readonly detail: string }> {
     return this.#root.ended;
+  }
+
+  /**
+   * Serves the actors of another spec from now on: new ones are added, changed ones rolled over replica by replica (and
+   * left as they are when the new edition does not prove), missing ones withdrawn. One call after the other.
+   */
+  apply(next: HostSpec): Promise<ApplyResult> {
+    const result = this.#applying.then(() => this.#apply(next));
+    this.#applying = result.catch(() => {});
+    return result;
+  }
+
+  /** Replaces every replica of the actor by a new one, with overlap. */
+  async restart(actor: string): Promise<ApplyResult> {
+    const current = this.#inForce.get(actor);
+    if (!current) throw new ServeError('NOT_FOUND', `no actor "${actor}" on host ${this.id}`);
+    const stopped = await this.#placement.roll(this.#runtimes.get(actor)!.edition(current.spec, current.pin));
+    const change = stopped === undefined ? { actor, change: 'rolled' as const, reason: 'asked to' } : { actor, change: 'refused' as const, reason: stopped };
+    return { changes: [change], needRestart: [] };
+  }
+
+  /** Replaces one replica by a new one, with overlap. */
+  async eject(replica: string): Promise<void> {
+    const record = [...this.#board.actors.values()].find(({ replicas }) => replicas.has(replica));
+    if (!record) throw new ServeError('NOT_FOUND', `no replica "${replica}" on host ${this.id}`);
+    await this.#placement.eject(record.spec.name, replica, 'asked to');
   }
 
   /** Stops accepting, answers what was accepted, then ends every replica. Safe to call twice. */
@@ -139,6 +180,39 @@ export class Host implements AsyncDisposable {
 
   // ----------------------------------------------------------------------------------------------------------- building
 
+  async #apply(next: HostSpec): Promise<ApplyResult> {
+    const result = await applySpec(this.#spec, next, this.#inForce, {
+      pin: pinActor,
+      add: async (spec, pin) => {
+        const runtime = this.#newRuntime(spec, pin);
+        await this.#placement.add(runtime, runtime.edition(spec, pin));
+      },
+      roll: async (spec, pin) => {
+        const stopped = await this.#placement.roll(this.#runtimes.get(spec.name)!.edition(spec, pin));
+        if (stopped === undefined) this.#inForce.set(spec.name, { spec, pin });
+        return stopped;
+      },
+      withdraw: async (actor) => {
+        await this.#placement.withdraw(actor);
+        this.#router.unregister(actor);
+        this.#board.removeActor(actor);
+        this.#runtimes.delete(actor);
+        this.#inForce.delete(actor);
+      },
+    });
+    const refused = new Set(result.changes.filter(({ change }) => change === 'refused').map(({ actor }) => actor));
+    this.#spec = { ...this.#spec, actors: next.actors.map((spec) => (refused.has(spec.name) ? this.#inForce.get(spec.name)!.spec : spec)) };
+    for (const { actor, change, reason } of result.changes) if (change !== 'unchanged') this.#story.tell('spec-changed', `${change}: ${reason}`, { actor });
+    return result;
+  }
+
+  #newRuntime(spec: ActorSpec, pin: Pin): ActorRuntime {
+    const runtime = new ActorRuntime(spec, pin, this.#around);
+    this.#runtimes.set(spec.name, runtime);
+    this.#inForce.set(spec.name, { spec, pin });
+    return runtime;
+  }
+
   async #start(): Promise<void> {
     const { clock, random, log, entries } = this.#outside;
     const spec = this.#spec;
@@ -146,24 +220,31 @@ export class Host implements AsyncDisposable {
       process: createCellLanes({ log, ...(entries && { entries }) }),
       thread: createThreadLanes(entries?.worker ? { worker: entries.worker } : {}),
     };
+    this.#lanes = lanes;
     const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks });
     const routes = new RouteTable();
     const gate = createStartGate(spec.startsParallelMax);
-    const around = {
+    const around: ActorSurroundings = {
       clock, random, log, lanes, gate, routes, shared,
       hostId: this.id,
       router: this.#router,
       board: this.#board,
+      goldenFolder: this.#dataDir && join(this.#dataDir.path, 'goldens'),
       answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
-      reachable: (actor: string, reachable: boolean) => this.#links?.setReachable(actor, reachable),
-      poisoned: (actor: string, fingerprint: string, requestId: string, detail: string) =>
-        this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail } }),
+      reachable: (actor, reachable) => this.#links?.setReachable(actor, reachable),
+      poisoned: (actor, fingerprint, ticket, detail) => {
+        const { requestId } = ticket.call;
+        this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail } });
+      },
+      tellReplica: (actor, replica, event) => this.#placement.tellReplica(actor, replica, event),
+      eject: (actor, replica, why) => void this.#placement.eject(actor, replica, why),
+      warn: (actor, device, reason) => log.log('warn', 'doubt', { actor, device, reason }),
     };
+    this.#around = around;
     const pins = await Promise.all(spec.actors.map(pinActor));
     const pools = spec.actors.map((actor, index) => {
-      const runtime = createActorRuntime(actor, pins[index]!, around);
-      this.#runtimes.set(actor.name, runtime);
-      return this.#placement.place(runtime);
+      const runtime = this.#newRuntime(actor, pins[index]!);
+      return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));
     });
     this.#board.onChange(() => this.#links?.statusChanged());
     this.#story.onEvent((event) => this.#links?.publishEvent(event));
@@ -223,19 +304,41 @@ export class Host implements AsyncDisposable {
       const bus = this.#bus;
       if (!bus) throw new Error('there is no bus to listen on');
       const links = this.#listen(bus);
+      const stopListening = this.#hearsOrders ? listenForOrders({ bus, subjects: this.#subjects, host: this.id, log: this.#outside.log, verbs: this.#verbs() }) : () => {};
       ready();
       await aborted(signal);
+      stopListening();
       links.stopInference();
       await bus.flush(FLUSH_MS).catch(() => {}); // a broker that is away has nothing on its way to us
       if (this.#draining) {
         this.#router.refuse(`host ${this.id} is draining`);
-        await Promise.race([this.#router.idle(), delay(this.#spec.drainMs, undefined, { ref: false })]);
+        await this.#within(this.#router.idle(), this.#spec.drainMs);
+        // Only now: until everything was answered, a replica that dies is still worth waiting for.
+        for (const { dispatcher } of this.#runtimes.values()) dispatcher.setProspect(false, `host ${this.id} is stopping`);
         links.publishStatus();
       }
       this.#links = undefined;
       links.close();
       await bus.flush(FLUSH_MS).catch(() => {});
     });
+  }
+
+  /** Orders are taken only where the broker knows who gives them. */
+  get #hearsOrders(): boolean {
+    const { nats } = this.#spec;
+    return nats !== undefined && [nats.user, nats.token, nats.credsFile, nats.nkeySeedFile].some((credential) => credential !== undefined);
+  }
+
+  #verbs(): Readonly<Record<string, Verb>> {
+    return {
+      apply: (request) => {
+        const parsed = parseHost(request['spec'], { cores: this.#outside.cores ?? availableParallelism(), resolve: (path) => path });
+        if (!parsed.ok) throw new ServeError('INVALID_ARGUMENT', parsed.problems.map(({ path, message }) => `${path}: ${message}`).join('\n'));
+        return this.apply(parsed.spec);
+      },
+      restart: (request) => this.restart(wanted(request, 'actor')),
+      eject: (request) => this.eject(wanted(request, 'replica')),
+    };
   }
 
   #listen(bus: Bus): Links {
@@ -260,6 +363,14 @@ export class Host implements AsyncDisposable {
     return links;
   }
 
+  /** Resolves with the promise, or when the time is over. */
+  async #within(promise: Promise<unknown>, ms: number): Promise<void> {
+    const { clock } = this.#outside;
+    let timer: TimerHandle;
+    const over = new Promise<void>((resolve) => (timer = clock.setTimeout(resolve, ms)));
+    await Promise.race([promise, over]).finally(() => clock.clearTimeout(timer));
+  }
+
   #pools(): SupervisorRef | undefined {
     return this.#root.ref.getSnapshot().context.refs['pools'] as SupervisorRef | undefined;
   }
@@ -269,7 +380,6 @@ export class Host implements AsyncDisposable {
     this.#placement.stop();
     this.#board.hostChanged('draining');
     this.#story.tell('host-draining', 'asked to stop');
-    for (const { dispatcher } of this.#runtimes.values()) dispatcher.setProspect(false, `host ${this.id} is stopping`);
     await this.#root.stop();
     for (const { dispatcher } of this.#runtimes.values()) dispatcher.close(`host ${this.id} has stopped`);
     this.#dataDir?.release();

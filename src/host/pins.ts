@@ -8,6 +8,8 @@ import { pipeline } from 'node:stream/promises';
 import type { ActorSpec } from '../spec/actor.js';
 
 export interface Pin {
+  /** Where replicas load it from: the spec's file, or the kept copy of the pinned bytes. */
+  readonly file: string;
   /** Of the file's bytes, or what the spec demands. Undefined only when the file could not be read. */
   readonly sha256: string | undefined;
   /** Name of what is served, in answers and status. */
@@ -16,7 +18,7 @@ export interface Pin {
 
 export async function pinActor(spec: ActorSpec): Promise<Pin> {
   const found = spec.sha256 ?? (await sha256Of(spec.file).catch(() => undefined));
-  return { sha256: found, version: spec.version ?? found?.slice(0, 12) ?? 'unknown' };
+  return { file: spec.file, sha256: found, version: spec.version ?? found?.slice(0, 12) ?? 'unknown' };
 }
 
 async function sha256Of(file: string): Promise<string> {

@@ -3,8 +3,9 @@
  * and nowhere else. Which pools exist is placement's business.
  */
 import type { ActorSpec } from '../spec/actor.js';
+import type { Edition } from './actor-runtime.js';
 import type { ChildSpec } from '../supervision/child.js';
-import { replicaMachine, type ReplicaEffects, type ReplicaLimits } from '../supervision/replica.js';
+import { replicaMachine, type ReplicaEffects } from '../supervision/replica.js';
 import { subtree } from '../supervision/supervisor.js';
 
 /** Exits of one pool this close together count once: they have one cause. */
@@ -14,41 +15,38 @@ const EXITS_COALESCE_MS = 100;
 const KILL_GRACE_MS = 1000;
 
 export interface PoolPlan {
-  readonly spec: ActorSpec;
+  /** `<actor>@<device>`, and `~<n>` for the n-th edition after the first. */
+  readonly id: string;
+  readonly edition: Edition;
   readonly device: string;
   readonly effects: ReplicaEffects;
-  readonly limits: ReplicaLimits;
 }
 
-export const poolId = (actor: string, device: string): string => `${actor}@${device}`;
+export function planPool(edition: Edition, device: string, generation: number): PoolPlan {
+  const id = `${edition.spec.name}@${device}${generation > 0 ? `~${generation}` : ''}`;
+  return { id, edition, device, effects: edition.effects(device) };
+}
 
 /** `ocr-rec-cpu-0`, `ocr-rec-cuda1-3`: usable as a NATS token and a file name. */
 export const replicaId = (actor: string, device: string, index: number): string => `${actor}-${device.replace(':', '')}-${index}`;
 
-/** A pool as the spec asks for it. */
-export function poolChild(plan: PoolPlan): ChildSpec {
-  const { spec } = plan;
-  return pool(plan, spec.replicas, spec.restart);
+/** A pool as the spec asks for it, with the replicas of these numbers. */
+export function poolChild(plan: PoolPlan, indexes: readonly number[]): ChildSpec {
+  return pool(plan, indexes, plan.edition.spec.restart);
 }
 
 /**
  * A pool that gave up and has nowhere else to go: one replica, at the longest backoff, for as long as it takes. When it
  * becomes ready, placement adds the others.
  */
-export function lastResortPool(plan: PoolPlan): ChildSpec {
-  const { maxMs } = plan.spec.restart.backoff;
-  return pool(plan, 1, {
-    ...plan.spec.restart,
-    intensity: Infinity,
-    consecutiveMax: Infinity,
-    backoff: { ...plan.spec.restart.backoff, minMs: maxMs },
-  });
+export function lastResortPool(plan: PoolPlan, index: number): ChildSpec {
+  const { restart } = plan.edition.spec;
+  return pool(plan, [index], { ...restart, intensity: Infinity, consecutiveMax: Infinity, backoff: { ...restart.backoff, minMs: restart.backoff.maxMs } });
 }
 
-function pool(plan: PoolPlan, replicas: number, restart: ActorSpec['restart']): ChildSpec {
-  const { spec, device } = plan;
+function pool(plan: PoolPlan, indexes: readonly number[], restart: ActorSpec['restart']): ChildSpec {
   return subtree({
-    id: poolId(spec.name, device),
+    id: plan.id,
     // The end of a pool is an event for placement, never an escalation.
     restart: 'temporary',
     options: {
@@ -63,12 +61,12 @@ function pool(plan: PoolPlan, replicas: number, restart: ActorSpec['restart']): 
       backoff: restart.backoff,
       exitsCoalesceMs: EXITS_COALESCE_MS,
       killGraceMs: KILL_GRACE_MS,
-      children: Array.from({ length: replicas }, (_, index) => replicaChild(plan, index)),
+      children: indexes.map((index) => replicaChild(plan, index)),
     },
   });
 }
 
-export function replicaChild({ spec, device, effects, limits }: PoolPlan, index: number): ChildSpec {
+export function replicaChild({ edition: { spec, limits }, device, effects }: PoolPlan, index: number): ChildSpec {
   return {
     id: replicaId(spec.name, device, index),
     type: 'worker',

@@ -41,7 +41,14 @@ export class Story {
     const event: RegrowEvent = { time: new Date(clock.wallTime()).toISOString(), host: hostId, incarnation, type, ...about, reason };
     const { actor, device, replica, detail } = about;
     log.log(levels[type] ?? 'info', type, { reason, ...(actor && { actor }), ...(device && { device }), ...(replica && { replica }), ...detail });
-    for (const listener of this.#listeners) listener(event);
+    // A listener's fault is its own: it must not end a drain, hide the event from others, or climb into a machine.
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        log.log('error', 'event-listener-threw', { type, error: String(error) });
+      }
+    }
   }
 
   /** @param place of the pool the report comes from; undefined for the supervisors above the pools */

@@ -6,18 +6,24 @@
  */
 import { ServeError, type Outcome } from '../errors.js';
 import { admit, learnServiceMs, predictedWaitMs } from '../policy/admission.js';
+import { noResults, shouldEject, withResult } from '../policy/ejection.js';
+import { RunTimes, suspectAfterMs } from '../policy/latency.js';
 import { nextAvailability, takesRequests, type Availability, type AvailabilityEvent } from '../policy/availability.js';
 import { afterLaneLoss } from '../policy/replay.js';
 import type { LaneExit, TimerHandle } from '../ports.js';
 import type { RunReply } from '../protocol/task.js';
 import type { NamedTensor } from '../tensor/datatype.js';
 import { fingerprint } from '../tensor/digest.js';
+import { refusedAnswer, type GuardRules } from '../tensor/guard.js';
 import { TicketQueue } from './queue.js';
 import type { Route, RouteListener } from './routes.js';
 import type { SharedServing } from './shared.js';
 import { Slot, runningMs, type Run } from './slot.js';
 import { Suspects } from './suspects.js';
 import { Ticket, outcomeOf, type InferAnswer, type InferCall, type TicketEnd } from './ticket.js';
+
+/** How often running runs are looked at. A suspicion is at most this late. */
+const WATCH_MS = 25;
 
 export interface DispatcherOptions {
   readonly name: string;
@@ -28,6 +34,9 @@ export interface DispatcherOptions {
   readonly queue: { readonly sizeMax: number; readonly bytesMax: number };
   readonly replaysMax: number;
   readonly quarantineMs: number;
+  /** A run that takes longer is run elsewhere too; learned when absent. */
+  readonly suspectMs?: number | undefined;
+  readonly guard?: GuardRules | undefined;
 }
 
 export interface DispatcherEvents {
@@ -35,6 +44,12 @@ export interface DispatcherEvents {
   availability(takes: boolean, reason: string): void;
   /** A lane ended; the ids of the requests that were on it, in order. */
   laneLost(route: Route, requestIds: readonly string[]): void;
+  /** Its answer was refused, or it errs against its siblings: it should prove itself again. */
+  doubted(route: Route, reason: string): void;
+  /** A run on it is late; undefined when it answered after all. */
+  slow(route: Route, runningMs: number | undefined): void;
+  /** It fails where its siblings do not. */
+  errs(route: Route, detail: string): void;
   /** A request ended a replica in a solo run. */
   poisoned(ticket: Ticket, fingerprint: string, exit: LaneExit): void;
 }
@@ -44,6 +59,8 @@ export class Dispatcher implements RouteListener {
   replays = 0;
   lateResults = 0;
   quarantined = 0;
+  guardFailures = 0;
+  readonly #runTimes = new RunTimes();
   readonly #queue = new TicketQueue();
   readonly #suspects: Suspects;
   readonly #slots: Slot[] = [];
@@ -58,7 +75,7 @@ export class Dispatcher implements RouteListener {
   #onIdle: (() => void)[] = [];
 
   constructor(
-    private readonly options: DispatcherOptions,
+    private options: DispatcherOptions,
     private readonly shared: SharedServing,
     private readonly events: DispatcherEvents,
   ) {
@@ -73,6 +90,10 @@ export class Dispatcher implements RouteListener {
     const { clock } = this.shared;
     const nowMs = clock.now();
     const budgetMs = Math.min(call.timeoutMs ?? this.options.timeoutMs, this.options.timeoutMaxMs);
+    if (call.signal?.aborted) {
+      this.outcomes.canceled++;
+      return Promise.reject(call.signal.reason);
+    }
     const refusal = this.#refusal(call, nowMs, budgetMs);
     if (refusal) {
       this.outcomes[outcomeOf({ ok: false, error: refusal })]++;
@@ -132,7 +153,6 @@ export class Dispatcher implements RouteListener {
 
   #refusal(call: InferCall, nowMs: number, budgetMs: number): ServeError | undefined {
     const { name, queue } = this.options;
-    if (call.signal?.aborted) return new ServeError('DEADLINE_EXCEEDED', 'the caller was gone before the request was admitted');
     if (!(budgetMs > 0)) return new ServeError('DEADLINE_EXCEEDED', 'the budget was used up before the request was admitted');
     if (call.attemptsLeft !== undefined && call.attemptsLeft < 1) return new ServeError('UNAVAILABLE', 'no execution is left (Attempts-Left: 0)');
     if (!takesRequests(this.#availability)) {
@@ -190,6 +210,8 @@ export class Dispatcher implements RouteListener {
     const count = this.#slots.length;
     for (let i = 0; i < count; i++) {
       const slot = this.#slots[(this.#next + i) % count]!;
+      // A ticket whose answer this replica got wrong goes to another one while there is another one.
+      if (ticket.avoid === slot.route.replica && this.#slots.some((other) => other !== slot && other.mode === 'open')) continue;
       if (slot.idle) {
         this.#next = (this.#next + i + 1) % count;
         return slot;
@@ -201,7 +223,9 @@ export class Dispatcher implements RouteListener {
 
   #post(slot: Slot, ticket: Ticket, solo: boolean): void {
     const nowMs = this.shared.clock.now();
-    const run: Run = { id: this.shared.nextRunId(), ticket, solo, startedAtMs: undefined, nestedPending: 0, nestedSinceMs: 0, pausedMs: 0, hung: false };
+    const run: Run = {
+      id: this.shared.nextRunId(), ticket, solo, inputs: ticket.inputs, startedAtMs: undefined, nestedPending: 0, nestedSinceMs: 0, pausedMs: 0, hung: false, late: false,
+    };
     ticket.attempts++;
     ticket.onLanes++;
     slot.add(run, nowMs);
@@ -222,22 +246,53 @@ export class Dispatcher implements RouteListener {
 
   #answered(slot: Slot, run: Run, reply: RunReply): void {
     const nowMs = this.shared.clock.now();
-    this.#serviceMs = learnServiceMs(this.#serviceMs, runningMs(run, nowMs));
+    const tookMs = runningMs(run, nowMs);
+    this.#serviceMs = learnServiceMs(this.#serviceMs, tookMs);
+    this.#runTimes.learn(shapeOf(run), tookMs);
+    slot.lastAnswerMs = nowMs;
     slot.remove(run, nowMs);
     const { ticket } = run;
     ticket.onLanes--;
+    const refused = reply.ok && this.options.guard ? refusedAnswer(reply.outputs, run.inputs, this.options.guard) : undefined;
+    this.#judge(slot, refused !== undefined || (!reply.ok && reply.code === 'INTERNAL'));
     if (ticket.ended) this.lateResults++;
+    else if (refused !== undefined) this.#refused(slot, run, refused);
     else if (reply.ok) {
       const { replica, incarnation, version, device } = slot.route;
       ticket.answer({ outputs: reply.outputs, servedBy: `${replica}#${incarnation}`, attempts: ticket.attempts, version, device });
     } else {
       ticket.failWith(reply.code, reply.message, reply.outcome && { outcome: reply.outcome });
     }
-    if (slot.mode === 'suspect') slot.mode = 'open'; // it answers, so it is not frozen
+    if (slot.mode === 'suspect') {
+      slot.mode = 'open'; // it answers, so it is not frozen
+      this.events.slow(slot.route, undefined);
+    }
     if (slot.mode === 'solo') slot.mode = 'reserved';
     this.#trySolo();
     this.#pump();
     this.#noticeIdle();
+  }
+
+  /** A refused answer is tried once more, elsewhere if there is an elsewhere; the replica proves itself meanwhile. */
+  #refused(slot: Slot, run: Run, why: string): void {
+    const { ticket } = run;
+    this.guardFailures++;
+    this.events.doubted(slot.route, `its answer was refused: ${why}`);
+    const again = ticket.idempotent && ticket.avoid === undefined && ticket.attempts < ticket.attemptsMax && !ticket.waiting && ticket.onLanes === 0;
+    if (again && this.shared.takeReplay(this.shared.clock.now())) {
+      this.replays++;
+      ticket.avoid = slot.route.replica;
+      this.#enqueue(ticket, 'first');
+    } else if (ticket.onLanes === 0 && !ticket.waiting) {
+      ticket.failWith('INTERNAL', `the answer was refused ${ticket.avoid === undefined ? '' : 'twice'}: ${why}`.replace('  ', ' '), { reason: 'guard' });
+    }
+  }
+
+  #judge(slot: Slot, failed: boolean): void {
+    slot.results = withResult(slot.results, failed);
+    if (!failed || !shouldEject(slot.results, this.#slots.filter((other) => other !== slot).map((other) => other.results))) return;
+    slot.results = noResults; // told once; a replica that is kept is judged anew
+    this.events.errs(slot.route, 'fails on requests where its siblings do not');
   }
 
   // ------------------------------------------------------------------------------------------------------ lanes change
@@ -309,7 +364,10 @@ export class Dispatcher implements RouteListener {
     const nowMs = this.shared.clock.now();
     const decide = (budgetLeft: boolean) =>
       afterLaneLoss({
-        idempotent: ticket.idempotent, wasRunning, laneDiedByItself, solo: run.solo,
+        idempotent: ticket.idempotent, wasRunning, laneDiedByItself,
+        // Whoever sends SIGKILL to a replica on probation (an operator, the kernel short of memory) proves nothing about
+        // the request on it: it stays a suspect and runs alone again, while it has executions left.
+        solo: run.solo && exit.reason !== 'killed',
         attempts: ticket.attempts, attemptsMax: ticket.attemptsMax, budgetLeft,
       });
     let decision = decide(true);
@@ -395,12 +453,13 @@ export class Dispatcher implements RouteListener {
 
   #watchForHangs(): void {
     if (this.#hangTimer !== undefined) return;
-    const periodMs = Math.min(1000, Math.max(20, this.options.hangMs / 8));
+    const periodMs = Math.min(WATCH_MS, Math.max(20, this.options.hangMs / 8));
     this.#hangTimer = this.shared.clock.setTimeout(() => {
       this.#hangTimer = undefined;
       const nowMs = this.shared.clock.now();
       let watching = false;
-      for (const slot of this.#slots) {
+      for (const slot of [...this.#slots]) {
+        this.#suspectIfLate(slot, nowMs);
         const hung = slot.runs.find((run) => runningMs(run, nowMs) > this.options.hangMs);
         if (hung) {
           hung.hung = true;
@@ -412,7 +471,33 @@ export class Dispatcher implements RouteListener {
     }, periodMs);
   }
 
+  /** A run much longer than its like: what may run twice is run elsewhere too, if there is an elsewhere. */
+  #suspectIfLate(slot: Slot, nowMs: number): void {
+    if (slot.mode !== 'open') return;
+    const late = slot.runs.find((run) => !run.late && run.startedAtMs !== undefined && runningMs(run, nowMs) > this.#suspectAfterMs(run));
+    if (!late) return;
+    late.late = true;
+    if (!this.#slots.some((other) => other !== slot && other.mode === 'open')) return;
+    this.events.slow(slot.route, runningMs(late, nowMs));
+    this.routeSuspect(slot.route, true);
+  }
+
+  #suspectAfterMs(run: Run): number {
+    return suspectAfterMs(this.#runTimes.p99Ms(shapeOf(run)), this.options.timeoutMs, this.options.suspectMs);
+  }
+
+  /** When the replica last answered, and whether a run is on it that nobody suspects; for the freshness of its readiness. */
+  vitals(replica: string): { readonly lastAnswerMs: number; readonly busy: boolean } | undefined {
+    const slot = this.#slots.find((candidate) => candidate.route.replica === replica);
+    return slot && { lastAnswerMs: slot.lastAnswerMs, busy: slot.mode !== 'suspect' && slot.runs.length > 0 };
+  }
+
   // ------------------------------------------------------------------------------------------------------- availability
+
+  /** New bounds and time-outs, for requests from now on. */
+  reconfigure(options: DispatcherOptions): void {
+    this.options = options;
+  }
 
   /** Told by the control path: whether a replacement is being made, and if not, why. */
   setProspect(restartUnderWay: boolean, reason: string): void {
@@ -483,6 +568,13 @@ export class Dispatcher implements RouteListener {
   #noticeIdle(): void {
     if (this.#onIdle.length > 0 && this.#isIdle()) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
+}
+
+/** Of the inputs, for what is learned per shape. */
+function shapeOf(run: Run): string {
+  let key = '';
+  for (const tensor of run.inputs) key += tensor.shape.join('x') + ';';
+  return key;
 }
 
 function bytesOf(call: InferCall): number {

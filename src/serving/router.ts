@@ -36,6 +36,10 @@ export class Router {
     this.#actors.set(entry.name, entry);
   }
 
+  unregister(actor: string): void {
+    this.#actors.delete(actor);
+  }
+
   entry(actor: string): ActorEntry | undefined {
     return this.#actors.get(actor);
   }

@@ -4,6 +4,8 @@
  * A lane works its runs off in the order they were posted, `concurrency` at once, so the first `concurrency` entries
  * are running and the rest are posted ahead. No start notices cross the border for that.
  */
+import { noResults, type Results } from '../policy/ejection.js';
+import type { NamedTensor } from '../tensor/datatype.js';
 import type { Route } from './routes.js';
 import type { Ticket } from './ticket.js';
 
@@ -30,6 +32,10 @@ export interface Run {
   nestedSinceMs: number;
   /** Time spent waiting for nested calls. */
   pausedMs: number;
+  /** Its ticket's, kept here because a ticket that ended lets them go. */
+  readonly inputs: readonly NamedTensor[];
+  /** Suspected once already. */
+  late: boolean;
   /** Ended by regrow for running longer than hangMs. */
   hung: boolean;
 }
@@ -40,6 +46,9 @@ const AHEAD = 1;
 export class Slot {
   readonly runs: Run[] = [];
   mode: SlotMode = 'open';
+  results: Results = noResults;
+  /** Monotonic ms; 0 = not yet. */
+  lastAnswerMs = 0;
 
   constructor(readonly route: Route) {}
 

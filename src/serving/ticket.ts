@@ -43,6 +43,8 @@ export class Ticket {
   attempts = 0;
   /** Copies of it now on lanes; two while a suspect replica still has the first. */
   onLanes = 0;
+  /** Replica whose answer to it was refused. */
+  avoid: string | undefined;
   /** Waits in a queue or among the suspects. */
   waiting = false;
   #ended: TicketEnd | undefined;

@@ -42,6 +42,7 @@ export const actorFields = {
   timeoutMs: milliseconds.min(1).default(5000).describe('Budget of a request that brings none, in ms.'),
   timeoutMaxMs: milliseconds.min(1).default(30_000).describe('Cap on the budget a caller may bring, in ms.'),
   hangMs: milliseconds.min(1).default(10_000).describe('Longest a single run may take, in ms; beyond it the replica is ended as hung and the request replayed.'),
+  suspectMs: milliseconds.min(1).optional().describe('A run that takes longer is run elsewhere too, and its replica gets no new work until it answers. Default: learned, 8 times the p99 of the request\'s shape, between 100 ms and a third of timeoutMs.'),
   queue: z.strictObject({
     sizeMax: z.number().int().min(1).default(4096).describe('Requests waiting at most; a backstop, the byte bound and the predicted wait refuse earlier.'),
     bytesMax: bytes.default(64 * MiB).describe('Bytes of waiting requests at most.'),
@@ -54,6 +55,12 @@ export const actorFields = {
   }).prefault({}).describe('Budget for deaths a request is suspected of.'),
   session: sessionSchema.prefault({}).describe('onnxruntime options.'),
   golden: goldenSchema.optional().describe('A known question and its answer; a replica that fails it is not routed.'),
+  guard: z.strictObject({
+    finite: z.boolean().default(true).describe('Refuse answers with NaN where no input had any.'),
+    range: z.record(z.string(), z.strictObject({ min: z.number().optional(), max: z.number().optional() })).optional().describe('Per output: least and greatest value allowed.'),
+  }).prefault({}).describe('Answers refused before they leave. A refused one is tried once elsewhere, and the replica proves itself again.'),
+  proveEveryMs: milliseconds.min(100).default(60_000).describe('An idle replica answers its golden input again this often, in ms; stretched so that proving costs a host less than 0.5 % of a core.'),
+  freshMs: milliseconds.min(100).optional().describe('Ready means a success or a proof within this time, in ms. Default: twice proveEveryMs.'),
   startTimeoutMs: milliseconds.min(1).default(60_000).describe('Longest a start (spawn, load, prove) may take, in ms.'),
   shutdownMs: milliseconds.min(0).default(5000).describe('Time a replica gets to finish what it runs when it is stopped, in ms.'),
   restart: restartSchema.prefault({}).describe('Restart type, budget and backoff.'),
@@ -84,11 +91,12 @@ type ParsedActor = z.output<typeof actorSchema>;
 export type ActorOptions = z.input<typeof actorSchema>;
 
 /** An accepted actor: every default filled in, every relation checked. */
-export type ActorSpec = Readonly<Omit<ParsedActor, 'restart' | 'model' | 'module' | 'session' | 'idempotent'>> & {
+export type ActorSpec = Readonly<Omit<ParsedActor, 'restart' | 'model' | 'module' | 'session' | 'idempotent' | 'freshMs'>> & {
   readonly kind: 'model' | 'module';
   /** Absolute path. */
   readonly file: string;
   readonly idempotent: boolean;
+  readonly freshMs: number;
   readonly restart: RestartSpec;
   readonly session: Readonly<Omit<ParsedActor['session'], 'intraOpThreads'>> & { readonly intraOpThreads: number };
 };
@@ -111,6 +119,7 @@ export function completeActor(parsed: ParsedActor, resolve: (path: string) => st
     kind,
     file: resolve((model ?? module)!),
     idempotent: idempotent ?? kind === 'model',
+    freshMs: parsed.freshMs ?? 2 * parsed.proveEveryMs,
     restart: withIntensity(restart, parsed.replicas),
     session: { ...session, intraOpThreads: session.intraOpThreads ?? Math.max(1, Math.floor(cores / parsed.replicas)) },
   };

@@ -13,6 +13,7 @@ const natsSchema = z.strictObject({
   servers: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('One or several server addresses, such as nats://127.0.0.1:4222.'),
   user: z.string().optional().describe('User name.'),
   pass: z.string().optional().describe('Password of the user.'),
+  passFile: z.string().optional().describe('File that holds the password of the user instead, relative to the host file. Read again at every connect.'),
   token: z.string().optional().describe('Authentication token.'),
   credsFile: z.string().optional().describe('Credentials file (JWT and NKey seed), relative to the host file.'),
   nkeySeedFile: z.string().optional().describe('File with an NKey seed, relative to the host file.'),
@@ -36,12 +37,16 @@ const hostFields = {
   holdMs: milliseconds.min(0).default(2000).describe('How long requests wait for an actor whose last replica is being restarted, in ms.'),
   startsParallelMax: z.number().int().min(1).optional().describe('Replicas that load at the same time. Default: number of cores.'),
   queueBytesMax: bytes.default(512 * MiB).describe('Bytes of waiting requests over all actors.'),
+  guardian: z.boolean().default(true).describe('Whether `regrow start` puts this host under a guardian process, which replaces it when it dies or stands still. Embedded hosts have none.'),
+  loopStallMs: milliseconds.min(100).default(10_000).describe('How long the main loop of a guarded host may stand still before the host is replaced, in ms.'),
   drainMs: milliseconds.min(0).default(30_000).describe('How long a stopping host waits for the requests it accepted, in ms.'),
   actors: z.array(actorSchema).default([]).describe('What this host serves.'),
 } as const;
 
 export const hostSchema = z.strictObject(hostFields).superRefine((host, context) => {
   const problem = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
+  if (host.nats?.passFile !== undefined && host.nats.pass !== undefined) problem(['nats', 'passFile'], 'pass is given as well; one of the two');
+  if (host.nats?.passFile !== undefined && host.nats.user === undefined) problem(['nats', 'passFile'], 'is the password of nobody: give user as well');
   const seen = new Map<string, number>();
   const devices = new Map(host.devices.map((device) => (typeof device === 'string' ? [device, undefined] : [device.id, device.capacity])));
   host.actors.forEach((actor, index) => {
@@ -97,6 +102,7 @@ function resolveNatsFiles(nats: NatsSpec, resolve: (path: string) => string): Na
   const file = (path: string | undefined): string | undefined => (path === undefined ? undefined : resolve(path));
   return {
     ...nats,
+    ...(nats.passFile && { passFile: file(nats.passFile) }),
     ...(nats.credsFile && { credsFile: file(nats.credsFile) }),
     ...(nats.nkeySeedFile && { nkeySeedFile: file(nats.nkeySeedFile) }),
     ...(nats.tls && { tls: Object.fromEntries(Object.entries(nats.tls).map(([key, path]) => [key, file(path)])) }),

@@ -43,6 +43,12 @@ export interface ReplicaEffects {
   routed(id: string, incarnation: number, lane: Lane, loaded: LoadReply & { ok: true }): void;
   unrouted(id: string): void;
   suspected(id: string, suspect: boolean): void;
+  /** A replica that serves answered its golden input again, or no longer right. */
+  provedAgain(id: string, result: ProofResult): void;
+  /** Time until an idle replica proves itself again, in ms; asked after each proof, which took `proofMs`. */
+  proveAfterMs(proofMs: number): number;
+  /** Last answer to a caller, monotonic ms, and whether an unsuspected run is on it. */
+  vitals(id: string): { readonly lastAnswerMs: number; readonly busy: boolean } | undefined;
   /** Asked when the lane ended: whether the death counts against the pool's restart budget. */
   charged(id: string): boolean;
   /** Every change worth showing. */
@@ -55,7 +61,12 @@ export interface ReplicaLimits {
   readonly pingMs: number;
   readonly silentSuspectMs: number;
   readonly silentKillMs: number;
+  /** Ready means a success or a proof within this time. */
+  readonly freshMs: number;
 }
+
+/** A doubted replica proves itself again at most this often. */
+const DOUBT_EVERY_MS = 10_000;
 
 export const pingDefaults = { pingMs: 100, silentSuspectMs: 500, silentKillMs: 2000 } as const;
 
@@ -75,6 +86,8 @@ type LaneReport =
   | { type: 'lane.unproven'; detail: string }
   | { type: 'lane.silent'; silentMs: number }
   | { type: 'lane.answers' }
+  | { type: 'lane.stale'; ageMs: number }
+  | { type: 'lane.fresh' }
   | { type: 'lane.exited'; exit: LaneExit; charge: boolean };
 
 type Order =
@@ -83,10 +96,17 @@ type Order =
   | { type: 'lane.route' }
   | { type: 'lane.unroute' }
   | { type: 'lane.suspect'; suspect: boolean }
+  | { type: 'lane.doubt' }
   | { type: 'lane.stop'; budgetMs: number }
   | { type: 'lane.kill'; reason: ExitReason; detail: string };
 
-type Command = { type: 'stop'; budgetMs: number } | { type: 'kill'; reason: ExitReason; detail: string };
+/** From the supervisor: stop, kill. From the data path, through host/: doubt, slow, recovered. */
+type Command =
+  | { type: 'stop'; budgetMs: number }
+  | { type: 'kill'; reason: ExitReason; detail: string }
+  | { type: 'doubt' }
+  | { type: 'slow'; detail: string }
+  | { type: 'recovered' };
 
 interface ReplicaContext extends ReplicaInput {
   readonly pid: number;
@@ -107,6 +127,12 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
   let ended = false;
   let endTurn: (() => void) | undefined;
   let pinger: TimerHandle | undefined;
+  let refresher: TimerHandle | undefined;
+  let lastProofMs = 0;
+  let proofTookMs = 0;
+  let lastDoubtMs = -Infinity;
+  let proving = false;
+  let stale = false;
   const finishTurn = (): void => {
     endTurn?.();
     endTurn = undefined;
@@ -115,6 +141,7 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
   lane.onExit((exit) => {
     ended = true;
     clock.clearTimeout(pinger);
+    clock.clearTimeout(refresher);
     finishTurn();
     const charge = effects.charged(id);
     // The data path hears of the exit from the lane itself; it goes first, so that a report can name the lost requests.
@@ -138,10 +165,37 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
     report({ type: 'lane.loaded', threadId: lane.threadId, loaded: reply });
   };
   const prove = async (): Promise<void> => {
+    const since = clock.now();
     const result = await effects.prove(lane, loaded!);
+    lastProofMs = clock.now();
+    proofTookMs = lastProofMs - since;
     finishTurn();
     if (ended) return;
     report(result.ok ? { type: 'lane.proved', proof: result.proof } : { type: 'lane.unproven', detail: result.detail });
+  };
+  const proveAgain = async (): Promise<void> => {
+    if (proving) return;
+    proving = true;
+    const since = clock.now();
+    const result = await effects.prove(lane, loaded!);
+    proving = false;
+    if (ended) return;
+    if (result.ok) lastProofMs = clock.now();
+    proofTookMs = clock.now() - since;
+    effects.provedAgain(id, result);
+  };
+  /** Looks after the freshness of readiness: an idle replica proves itself, one without a sign of life is suspect. */
+  const keepFresh = (): void => {
+    const periodMs = Math.min(limits.freshMs / 2, effects.proveAfterMs(proofTookMs));
+    refresher = clock.setTimeout(() => {
+      const vitals = effects.vitals(id);
+      const ageMs = clock.now() - Math.max(lastProofMs, vitals?.lastAnswerMs ?? 0);
+      const isStale = ageMs > Math.max(limits.freshMs, 2 * periodMs) && !vitals?.busy;
+      if (isStale !== stale) report(isStale ? { type: 'lane.stale', ageMs } : { type: 'lane.fresh' });
+      stale = isStale;
+      if (ageMs >= periodMs && !vitals?.busy) void proveAgain().catch(failed);
+      keepFresh();
+    }, periodMs);
   };
   const failed = (cause: unknown): void => {
     if (!ended) lane.kill('crashed', `its host failed while driving it: ${String(cause)}`);
@@ -189,8 +243,13 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
         return void prove().catch(failed);
       case 'lane.route':
         effects.routed(id, incarnation, lane, loaded!);
-        if (limits.pingMs > 0 && pinger === undefined) watch();
+        if (limits.pingMs > 0) watch();
+        keepFresh();
         return;
+      case 'lane.doubt':
+        if (clock.now() - lastDoubtMs < DOUBT_EVERY_MS) return;
+        lastDoubtMs = clock.now();
+        return void proveAgain().catch(failed);
       case 'lane.unroute':
         return effects.unrouted(id);
       case 'lane.suspect':
@@ -203,6 +262,7 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
   });
   return () => {
     clock.clearTimeout(pinger);
+    clock.clearTimeout(refresher);
     if (!ended) lane.kill('shutdown', 'its machine was stopped');
   };
 });
@@ -313,6 +373,7 @@ export const replicaMachine = machine.createMachine({
       initial: 'answering',
       entry: [{ type: 'order', params: { type: 'lane.route' } }, 'reportReady'],
       exit: 'reportUnready',
+      on: { doubt: { actions: { type: 'order', params: { type: 'lane.doubt' } } } },
       states: {
         answering: {
           entry: [{ type: 'because', params: { reason: 'proven' } }, { type: 'show', params: { phase: 'ready' } }],
@@ -321,13 +382,18 @@ export const replicaMachine = machine.createMachine({
               target: 'suspect',
               actions: { type: 'because', params: ({ event }) => ({ reason: `silent for ${Math.round(of<'lane.silent'>(event).silentMs)} ms` }) },
             },
+            'lane.stale': {
+              target: 'suspect',
+              actions: { type: 'because', params: ({ event }) => ({ reason: `no success and no proof for ${Math.round(of<'lane.stale'>(event).ageMs)} ms` }) },
+            },
+            slow: { target: 'suspect', actions: { type: 'because', params: ({ event }) => ({ reason: of<'slow'>(event).detail }) } },
           },
         },
         /** Perhaps frozen: gets no new work, what it has is run elsewhere too. */
         suspect: {
           entry: [{ type: 'order', params: { type: 'lane.suspect', suspect: true } }, { type: 'show', params: { phase: 'suspect' } }],
           exit: { type: 'order', params: { type: 'lane.suspect', suspect: false } },
-          on: { 'lane.answers': 'answering' },
+          on: { 'lane.answers': 'answering', 'lane.fresh': 'answering', recovered: 'answering' },
         },
       },
     },

@@ -423,3 +423,135 @@ describe('drain', () => {
     assert.equal(idle, true);
   });
 });
+
+describe('late runs', () => {
+  const learned = async (stage: ServingStage, lane: Awaited<ReturnType<ServingStage['replica']>>): Promise<void> => {
+    for (let i = 0; i < 32; i++) {
+      await stage.send(`warm-${i % 10}`);
+      await stage.clock.advance(5);
+      await stage.answer(lane);
+    }
+  };
+
+  test('a run 8 times slower than its like is run elsewhere too; its replica gets nothing new until it answers', async () => {
+    const stage = new ServingStage();
+    const one = await stage.replica();
+    await learned(stage, one);
+    const two = await stage.replica();
+    await stage.send('late-0');
+    const [slow, other] = one.on.includes('late-0') ? [one, two] : [two, one];
+    await stage.clock.advance(90);
+    assert.deepEqual(other.on, [], 'not before 100 ms');
+    await stage.clock.advance(40);
+    assert.deepEqual([slow.on, other.on], [['late-0'], ['late-0']]);
+    await stage.send('next');
+    assert.deepEqual(other.on, ['late-0', 'next']);
+    await stage.answer(other);
+    assert.equal(stage.endOf('late-0'), 'ok');
+    await stage.answer(slow);
+    assert.deepEqual(stage.slow.map((line) => line.split(' ')[1]), ['late', 'answered']);
+  });
+
+  test('an unknown shape is late after a third of timeoutMs', async () => {
+    const stage = new ServingStage({ timeoutMs: 3000 });
+    const [one, two] = [await stage.replica(), await stage.replica()];
+    await stage.send('a');
+    await stage.clock.advance(990);
+    assert.deepEqual([one.on, two.on], [['a'], []]);
+    await stage.clock.advance(50);
+    assert.deepEqual([one.on, two.on], [['a'], ['a']]);
+  });
+
+  test('suspectMs of the spec overrules what was learned', async () => {
+    const stage = new ServingStage({ suspectMs: 300 });
+    const [, two] = [await stage.replica(), await stage.replica()];
+    await stage.send('a');
+    await stage.clock.advance(330);
+    assert.deepEqual(two.on, ['a']);
+  });
+
+  test('with nowhere else to go nobody is suspected', async () => {
+    const stage = new ServingStage({ suspectMs: 300 });
+    const lane = await stage.replica();
+    await stage.send('a');
+    await stage.clock.advance(2000);
+    assert.deepEqual(stage.slow, []);
+    await stage.answer(lane);
+    assert.equal(stage.endOf('a'), 'ok');
+  });
+});
+
+describe('guard', () => {
+  const fp32 = (...values: number[]) => ({ name: 'y', datatype: 'FP32' as const, shape: [values.length], data: new Uint8Array(new Float32Array(values).buffer) });
+  const answers = (...values: number[]) => ({ ok: true as const, outputs: [fp32(...values)], runMs: 1 });
+
+  test('a refused answer is tried once elsewhere, and the replica is doubted', async () => {
+    const stage = new ServingStage({ guard: { finite: true } });
+    const [one, two] = [await stage.replica(), await stage.replica()];
+    await stage.send('a');
+    one.answer(answers(NaN));
+    await settle();
+    assert.deepEqual([one.on, two.on], [[], ['a']]);
+    assert.deepEqual(stage.doubted, ['echo-1']);
+    two.answer(answers(1));
+    await settle();
+    assert.equal(stage.endOf('a'), 'ok');
+  });
+
+  test('a second refusal is INTERNAL with reason guard', async () => {
+    const stage = new ServingStage({ guard: { finite: true, range: { y: { min: 0, max: 1 } } } });
+    const [one, two] = [await stage.replica(), await stage.replica()];
+    await stage.send('a');
+    one.answer(answers(2));
+    await settle();
+    two.answer(answers(-1));
+    await settle();
+    assert.equal(stage.endOf('a'), 'INTERNAL');
+    assert.match(stage.outcomes[0]!.message!, /refused twice: y has -1/);
+  });
+
+  test('with one replica it is tried there again', async () => {
+    const stage = new ServingStage({ guard: { finite: true } });
+    const one = await stage.replica();
+    await stage.send('a');
+    one.answer(answers(NaN));
+    await settle();
+    assert.deepEqual(one.on, ['a']);
+  });
+
+  test('NaN in the inputs explains NaN in the outputs: no replica is blamed', async () => {
+    const stage = new ServingStage({ guard: { finite: true } });
+    const one = await stage.replica();
+    await stage.send('a', { inputs: [{ ...fp32(NaN, 1), name: 'x' }] });
+    one.answer(answers(NaN));
+    await settle();
+    assert.equal(stage.endOf('a'), 'ok');
+    assert.deepEqual(stage.doubted, []);
+  });
+});
+
+describe('errors against siblings', () => {
+  const failure = { ok: false as const, code: 'INTERNAL' as const, message: 'no' };
+
+  test('a replica that fails where its siblings do not is named; errors all share name nobody', async () => {
+    const alone = new ServingStage({ idempotent: false });
+    const [bad, good] = [await alone.replica(), await alone.replica()];
+    for (let i = 0; i < 12; i++) {
+      await alone.send(`x${i}`);
+      await alone.send(`y${i}`);
+      bad.answer(failure);
+      good.answer();
+      await settle();
+    }
+    assert.deepEqual(alone.erring, ['echo-1']);
+    const shared = new ServingStage({ idempotent: false });
+    const lanes = [await shared.replica(), await shared.replica()];
+    for (let i = 0; i < 12; i++) {
+      await shared.send(`x${i}`);
+      await shared.send(`y${i}`);
+      for (const lane of lanes) lane.answer(failure);
+      await settle();
+    }
+    assert.deepEqual(shared.erring, []);
+  });
+});

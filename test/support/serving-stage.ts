@@ -30,6 +30,9 @@ export class ServingStage {
   readonly availability: boolean[] = [];
   readonly poisoned: string[] = [];
   readonly lost: string[][] = [];
+  readonly doubted: string[] = [];
+  readonly slow: string[] = [];
+  readonly erring: string[] = [];
   #routes = 0;
 
   constructor(options: Partial<DispatcherOptions> = {}, shared: Partial<SharedServingOptions> = {}, clock = new SimClock()) {
@@ -37,6 +40,9 @@ export class ServingStage {
     this.shared = new SharedServing({ clock, queueBytesMax: 1 << 30, holdMs: 2000, hash: fastHash, ...shared });
     this.dispatcher = new Dispatcher({ ...stageDefaults, ...options }, this.shared, {
       availability: (takes) => this.availability.push(takes),
+      doubted: (route) => this.doubted.push(route.replica),
+      slow: (route, ms) => this.slow.push(`${route.replica} ${ms === undefined ? 'answered' : 'late'}`),
+      errs: (route) => this.erring.push(route.replica),
       laneLost: (_route, ids) => this.lost.push([...ids]),
       poisoned: (ticket) => this.poisoned.push(ticket.call.requestId),
     });

@@ -75,7 +75,7 @@ export class Stage {
 
   call(call: Call<ChildSpec>, ref: SupervisorRef = this.root): { result?: CallResult } {
     const answer: { result?: CallResult } = {};
-    ref.send({ ...call, reply: (result) => { answer.result = result; } });
+    ref.send({ ...call, reply: (result: CallResult) => { answer.result = result; } });
     return answer;
   }
 
