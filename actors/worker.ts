@@ -60,7 +60,7 @@ async function load(task: LoadTask): Promise<LoadReply> {
   session = loaded;
   // A model's run holds the thread: a second one can only wait.
   turns = new Turns(task.kind === 'model' ? 1 : thread.concurrency);
-  return { ok: true, runtime: loaded.runtime, loadMs: performance.now() - started, ...(loaded.metadata && { metadata: loaded.metadata }) };
+  return { ok: true, runtime: loaded.runtime, loadMs: performance.now() - started, ...(loaded.metadata && { metadata: loaded.metadata }), ...(loaded.notice !== undefined && { notice: loaded.notice }) };
 }
 
 async function run(task: RunTask): Promise<Message> {

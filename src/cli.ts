@@ -1,21 +1,31 @@
 #!/usr/bin/env node
 /** The `regrow` command: parse arguments, call, print, exit code. No logic. */
 import { parseArgs } from 'node:util';
-import { checkCommand } from './cli/check.js';
-import { eventsCommand } from './cli/events.js';
 import { EXIT, UsageError, fail } from './cli/exit.js';
-import { inferCommand } from './cli/infer.js';
-import { startCommand } from './cli/start.js';
-import { statusCommand } from './cli/status.js';
 import { packageVersion } from './host/version.js';
 
 const HELP = `regrow keeps inference answering while threads, processes, devices and hosts fail.
 
-  regrow start [host.json]                       run a host; Ctrl-C drains it
+  regrow start [host.json] [--no-guardian]       run a host, and replace it when it dies or stands still; Ctrl-C drains it
   regrow check host.json                         parse only: exit 0, or 78 with every problem by its path
   regrow status [--json] [--watch]               the tree: hosts, actors, replicas, phase, reason, restarts
   regrow infer ACTOR --in name=FILE… [--json]    one request; prints the outputs, or the error with its code
   regrow events [--json]                         follow what happens
+
+Orders to a host; they need an operator's credentials (below). --host ID says which, unless there is only one
+  regrow apply FILE                              serve the actors of this host file from now on: changed ones are rolled over
+                                                 replica by replica; exit 1 when one did not prove and was left as it was
+  regrow restart ACTOR · regrow eject REPLICA    replace all replicas of an actor · one replica, each with overlap
+  regrow drain HOST                              answer what was accepted, then end; returns when it has
+  regrow dead-letters [list|show|replay|clear] [ID]
+                                                 requests that ended replicas; replay runs one again, alone, beside a replica
+                                                 that serves on, and lifts its quarantine when it is answered
+
+Options of start
+  --no-guardian       only the host: systemd, Kubernetes or a supervisor of yours restarts it (as process 1 without asking).
+                      SIGTERM and SIGINT drain. SIGHUP reads the host file again and applies it (a file with problems changes
+                      nothing), unless a terminal sends it by going away: then it drains. Exits 0, 64, 69 and 78 are passed on,
+                      any other is answered by a restart, the sixth within a minute by exit 70
 
 Options of infer
   --in name=FILE      an input. A .json file holds {"datatype","shape","data"}; any other file is one BYTES element
@@ -26,6 +36,10 @@ Options of infer
 
 Common options
   --nats URL          default NATS_URL, else nats://127.0.0.1:4222
+  --user NAME --pass-file FILE, or --creds FILE, and --inbox-prefix NAME
+                      who asks; by default nobody in particular, which is enough for infer, status and events.
+                      With this project's nats.conf orders need: --user operator --pass-file .regrow/nats-operator.pass
+                      --inbox-prefix _INBOX_operator
   --prefix NAME       first tokens of every subject (default regrow)
   --help, --version
 
@@ -41,18 +55,30 @@ const options = {
   in: { type: 'string', multiple: true },
   output: { type: 'string', multiple: true },
   'timeout-ms': { type: 'string' },
+  host: { type: 'string' },
   nats: { type: 'string' },
   prefix: { type: 'string' },
+  user: { type: 'string' },
+  'pass-file': { type: 'string' },
+  creds: { type: 'string' },
+  'inbox-prefix': { type: 'string' },
+  'no-guardian': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' },
 } as const;
 
+/** Loaded when asked for, so that the guardian that `start` makes does not carry what only a host needs. */
 const commands = {
-  start: startCommand,
-  check: checkCommand,
-  status: statusCommand,
-  infer: inferCommand,
-  events: eventsCommand,
+  start: async () => (await import('./cli/start.js')).startCommand,
+  check: async () => (await import('./cli/check.js')).checkCommand,
+  status: async () => (await import('./cli/status.js')).statusCommand,
+  infer: async () => (await import('./cli/infer.js')).inferCommand,
+  events: async () => (await import('./cli/events.js')).eventsCommand,
+  apply: async () => (await import('./cli/apply.js')).applyCommand,
+  restart: async () => (await import('./cli/apply.js')).restartCommand,
+  eject: async () => (await import('./cli/operate.js')).ejectCommand,
+  drain: async () => (await import('./cli/operate.js')).drainCommand,
+  'dead-letters': async () => (await import('./cli/dead-letters.js')).deadLettersCommand,
 } as const;
 
 async function main(): Promise<number> {
@@ -67,7 +93,8 @@ async function main(): Promise<number> {
     return values.help ? EXIT.ok : EXIT.usage;
   }
   if (!Object.hasOwn(commands, name)) throw new UsageError(`no command "${name}"; there are ${Object.keys(commands).join(', ')}`);
-  return commands[name as keyof typeof commands](operands, values);
+  const command = await commands[name as keyof typeof commands]();
+  return command(operands, values);
 }
 
 function parse() {

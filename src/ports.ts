@@ -3,6 +3,7 @@
  * replace them. Time and chance are here too, so that everything else is reproducible from a seed.
  */
 import type { ExitReason } from './errors.js';
+import type { Encoded, InferRequest, InferResponse } from './protocol/infer.js';
 import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
 
 /** Opaque; hand it back to `clearTimeout`. */
@@ -86,6 +87,15 @@ export class BusError extends Error {
   constructor(readonly code: BusErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
   }
+}
+
+// -------------------------------------------------------------------------------------------------------------- codec
+
+/** Large JSON, off the loop that also serves beats and pings. Rejects with a ServeError for what is malformed. */
+export interface JsonCodec {
+  decodeRequest(bytes: Uint8Array, jsonLength: number | undefined): Promise<InferRequest>;
+  encodeResponse(response: InferResponse, request: InferRequest): Promise<Encoded>;
+  close(): Promise<void>;
 }
 
 // -------------------------------------------------------------------------------------------------------------- lanes

@@ -57,7 +57,7 @@ const table: Readonly<Record<string, readonly string[]>> = {
   client: ['policy', 'ports', 'protocol', 'spec', 'tensor', 'errors'],
   adapters: ['ports', 'protocol', 'tensor', 'spec', 'errors', 'node:', 'npm:'],
   host: ['*'],
-  cli: ['host', 'client', 'spec', 'errors', 'tensor', 'protocol', 'ports', 'adapters', 'cli', 'node:'],
+  cli: ['host', 'client', 'spec', 'errors', 'tensor', 'protocol', 'ports', 'adapters', 'cli', 'guardian', 'node:'],
   index: ['host', 'client', 'spec', 'errors', 'tensor', 'protocol', 'ports', 'adapters'],
   guardian: ['supervision', 'ports', 'errors', 'adapters', 'node:'],
 };

@@ -9,6 +9,7 @@
 import { readFileSync } from 'node:fs';
 import {
   connect, createInbox, credsAuthenticator, jwtAuthenticator, MsgHdrsImpl, nkeyAuthenticator, PermissionViolationError,
+  usernamePasswordAuthenticator,
   type Authenticator, type ConnectionOptions, type Msg, type MsgHdrs, type NatsConnection, type NodeConnectionOptions, type Subscription,
 } from '@nats-io/transport-node';
 import { BusError, type Bus, type BusHeaders, type BusMessage, type BusRequestOptions, type BusState, type BusSubscription, type Clock, type Log, type TimerHandle } from '../ports.js';
@@ -21,6 +22,8 @@ export interface NatsOptions {
   readonly name?: string;
   readonly user?: string;
   readonly pass?: string;
+  /** Holds the password of `user` instead of `pass`; white space around it does not count. Read again at every connect. */
+  readonly passFile?: string;
   readonly token?: string;
   readonly jwt?: string;
   readonly nkeySeed?: string;
@@ -380,7 +383,7 @@ function isRecent(version: string): boolean {
 
 /** Everything liveness depends on is given explicitly: the client's defaults give up after ten attempts and ping every two minutes. */
 function connectionOptions(options: NatsOptions): NodeConnectionOptions {
-  const { servers, name = 'regrow', user, pass, token, tls, inboxPrefix } = options;
+  const { servers, name = 'regrow', user, pass, passFile, token, tls, inboxPrefix } = options;
   const authenticator = authenticators(options);
   const chosen: ConnectionOptions = {
     servers: typeof servers === 'string' ? servers : [...servers],
@@ -397,7 +400,7 @@ function connectionOptions(options: NatsOptions): NodeConnectionOptions {
     // Credentials can be renewed while we try; giving up needs a person anyway.
     ignoreAuthErrorAbort: true,
     noAsyncTraces: true,
-    ...(user !== undefined && { user, pass: pass ?? '' }),
+    ...(user !== undefined && passFile === undefined && { user, pass: pass ?? '' }),
     ...(token !== undefined && { token }),
     ...(tls && { tls }),
     ...(inboxPrefix !== undefined && { inboxPrefix }),
@@ -406,9 +409,13 @@ function connectionOptions(options: NatsOptions): NodeConnectionOptions {
   return chosen;
 }
 
-function authenticators({ credsFile, nkeySeed, nkeySeedFile, jwt }: NatsOptions): Authenticator[] {
+function authenticators({ user, passFile, credsFile, nkeySeed, nkeySeedFile, jwt }: NatsOptions): Authenticator[] {
   const chosen: Authenticator[] = [];
   const bytes = (text: string): Uint8Array => new TextEncoder().encode(text.trim());
+  if (user !== undefined && passFile !== undefined) {
+    const file = rereading(passFile);
+    chosen.push(usernamePasswordAuthenticator(user, () => new TextDecoder().decode(file()).trim()));
+  }
   if (credsFile !== undefined) chosen.push(credsAuthenticator(rereading(credsFile)));
   const seedFile = nkeySeedFile === undefined ? undefined : rereading(nkeySeedFile);
   const seed = seedFile ? () => bytes(new TextDecoder().decode(seedFile())) : nkeySeed === undefined ? undefined : () => bytes(nkeySeed);

@@ -31,28 +31,46 @@ const runOptions: Ort.InferenceSession.RunOptions = { logSeverityLevel: 4 };
 /** Loads the model; what is wrong with the file or the device comes back as a value. */
 export async function openOnnxSession(task: LoadTask): Promise<Session | LoadFailure> {
   try {
-    const source = await readModel(task);
+    const { source, notice } = await readModel(task);
     const ort = await loadRuntime();
     const options = sessionOptions(task, ort);
     const session = await (typeof source === 'string'
       ? ort.InferenceSession.create(source, options)
       : ort.InferenceSession.create(source, options));
-    return new OnnxSession(ort, session);
+    return new OnnxSession(ort, session, notice);
   } catch (error) {
     return classifyLoadError(error, task);
   }
 }
 
-/** The bytes when they must be the pinned ones, else the path. */
-async function readModel(task: LoadTask): Promise<string | Uint8Array> {
-  if (task.sha256 === undefined) return task.file;
-  const bytes = await readFile(task.file);
-  const found = createHash('sha256').update(bytes).digest('hex');
-  const wanted = task.sha256.toLowerCase();
-  if (found === wanted) return bytes;
-  throw new LoadProblem(
-    `model changed on disk: ${task.file} has sha256 ${found.slice(0, 12)}, the pinned version has ${wanted.slice(0, 12)}`,
-  );
+/** A model given as bytes, in `LoadTask.file`: for probes, which should not need a place to write to. */
+const dataUrl = 'data:application/octet-stream;base64,';
+
+interface ModelSource {
+  /** The bytes when they must be the pinned ones, else the path. */
+  readonly source: string | Uint8Array;
+  readonly notice?: string;
+}
+
+/** The pinned bytes: from the spec's file, or from the copy the host kept of them when that file has others by now. */
+async function readModel({ file, keptFile, sha256 }: LoadTask): Promise<ModelSource> {
+  if (file.startsWith(dataUrl)) return { source: Buffer.from(file.slice(dataUrl.length), 'base64') };
+  if (sha256 === undefined) return { source: file };
+  const wanted = sha256.toLowerCase();
+  const found = await readHashed(file).catch((error: NodeJS.ErrnoException) => error);
+  if (!(found instanceof Error) && found.sha256 === wanted) return { source: found.bytes };
+  const trouble = found instanceof Error
+    ? `model is gone from disk: ${file}: ${found.message}`
+    : `model changed on disk: ${file} has sha256 ${found.sha256.slice(0, 12)}, the pinned version has ${wanted.slice(0, 12)}`;
+  const kept = keptFile === undefined ? undefined : await readHashed(keptFile).catch(() => undefined);
+  if (kept?.sha256 === wanted) return { source: kept.bytes, notice: `${trouble}; serving the kept copy of the pinned version` };
+  if (found instanceof Error) throw found;
+  throw new LoadProblem(trouble);
+}
+
+async function readHashed(file: string): Promise<{ readonly bytes: Uint8Array; readonly sha256: string }> {
+  const bytes = await readFile(file);
+  return { bytes, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
 /** A load that fails for a reason of regrow's own, already worded. */
@@ -110,7 +128,7 @@ class OnnxSession implements Session {
   readonly #session: Ort.InferenceSession;
   readonly #outputs: readonly string[];
 
-  constructor(ort: typeof Ort, session: Ort.InferenceSession) {
+  constructor(ort: typeof Ort, session: Ort.InferenceSession, readonly notice?: string) {
     this.#ort = ort;
     this.#session = session;
     this.runtime = `onnxruntime-node ${ort.env.versions.node}`;

@@ -17,6 +17,9 @@ import { encodeNumber, messageType, priorityOf, typeOf } from '../protocol/task-
 import type { ExitReason } from '../errors.js';
 import type { LaneExit } from '../ports.js';
 
+/** How many runs may wait in a thread. Posting eight ahead instead of one doubles the throughput of a tiny model. */
+const POSTED_MAX = 16;
+
 /** First task of a worker. */
 export interface OpenThread {
   readonly port: MessagePort;
@@ -68,8 +71,8 @@ export class ThreadLink {
       recordTiming: false,
       // Without it a task that found no room goes to the end of the queue: runs would overtake each other.
       stricterFIFO: true,
-      // One more than run at once, so that the next run waits in the thread and not here.
-      concurrentTasksPerWorker: Math.max(2, options.concurrency + 1),
+      // Never less than the data path posts ahead: what waits here instead of in the thread costs a wake-up of its own.
+      concurrentTasksPerWorker: Math.max(POSTED_MAX, options.concurrency + 1),
       ...(options.resourceLimits && { resourceLimits: options.resourceLimits }),
     });
     // Without a listener an 'error' would end this process; the worker's own events say the same, earlier.

@@ -2,14 +2,15 @@
 import type { CliValues } from '../cli.js';
 import type { RegrowEvent } from '../protocol/events.js';
 import { EXIT } from './exit.js';
-import { bus as openBus } from './remote.js';
+import { connectedBus } from './remote.js';
 
 export async function eventsCommand(_operands: readonly string[], values: CliValues): Promise<number> {
-  const { bus, subjects } = openBus(values);
+  const { bus, subjects } = await connectedBus(values);
+  process.stderr.write(`bus up: ${bus.detail}\n`);
   bus.onState((state, detail) => process.stderr.write(`bus ${state}: ${detail}\n`));
   bus.subscribe(subjects.eventsOfAll, (message) => {
     const text = new TextDecoder().decode(message.data);
-    process.stdout.write(values.json ? `${text}\n` : `${line(JSON.parse(text) as RegrowEvent)}\n`);
+    process.stdout.write(values.json ? `${text}\n` : `${eventLine(JSON.parse(text) as RegrowEvent)}\n`);
   });
   await new Promise<void>((resolve) => {
     process.once('SIGINT', resolve);
@@ -19,6 +20,6 @@ export async function eventsCommand(_operands: readonly string[], values: CliVal
   return EXIT.ok;
 }
 
-function line({ time, host, type, actor, replica, reason }: RegrowEvent): string {
+export function eventLine({ time, host, type, actor, replica, reason }: RegrowEvent): string {
   return [time, host, type, replica ?? actor, reason].filter(Boolean).join('  ');
 }

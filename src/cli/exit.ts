@@ -12,6 +12,11 @@ export class NothingThere extends Error {
   override readonly name = 'NothingThere';
 }
 
+/** The order was understood and not carried out, or not allowed; says the cure. */
+export class OrderRefused extends Error {
+  override readonly name = 'OrderRefused';
+}
+
 export function fail(error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof UsageError) {
@@ -21,6 +26,10 @@ export function fail(error: unknown): number {
   if (error instanceof NothingThere) {
     process.stderr.write(`regrow: ${message}\n`);
     return EXIT.nothingThere;
+  }
+  if (error instanceof OrderRefused) {
+    process.stderr.write(`regrow: ${message}\n`);
+    return EXIT.requestFailed;
   }
   if (isServeError(error)) {
     process.stderr.write(`regrow: ${error.code} (${error.number}): ${message}${error.retryable ? '\nTrying again may help.' : ''}\n`);

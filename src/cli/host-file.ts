@@ -2,13 +2,33 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parseOrThrow, SpecError } from '../host/create-host.js';
-import type { HostSpec } from '../spec/host.js';
+import type { HostOptions, HostSpec } from '../spec/host.js';
 
 /** @throws SpecError with every problem by its path */
 export function readHostFile(file: string, env: NodeJS.ProcessEnv = process.env): HostSpec {
   const path = resolve(file);
   const document = parseDocument(path);
   return parseOrThrow(withEnvironment(document, env), dirname(path));
+}
+
+/**
+ * The file as a host on this machine understands it wherever it was started: checked, with absolute paths, and without
+ * `nats`, because an order carries nobody's credentials. The environment is left out: it is this command's, not the host's.
+ * @throws SpecError with every problem by its path
+ */
+export function orderDocument(file: string): HostOptions {
+  const path = resolve(file);
+  const document = parseDocument(path);
+  parseOrThrow(document, dirname(path));
+  const { nats: _nats, ...rest } = document as HostOptions;
+  const absolute = (relative: string): string => resolve(dirname(path), relative);
+  return {
+    ...rest,
+    ...(rest.dataDir !== undefined && { dataDir: absolute(rest.dataDir) }),
+    ...(rest.actors && {
+      actors: rest.actors.map((actor) => ({ ...actor, ...(actor.model !== undefined && { model: absolute(actor.model) }), ...(actor.module !== undefined && { module: absolute(actor.module) }) })),
+    }),
+  };
 }
 
 function parseDocument(path: string): unknown {

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { CliValues } from '../cli.js';
 import type { InferResult } from '../client/client.js';
+import { isServeError } from '../errors.js';
 import type { TensorLike, TypedTensor } from '../tensor/typed.js';
 import { EXIT, UsageError } from './exit.js';
-import { client } from './remote.js';
+import { anyHost, client } from './remote.js';
 
 const TIMEOUT_MS = 30_000;
 /** Elements of a tensor printed for people; `--json` prints all. */
@@ -18,7 +19,10 @@ export async function inferCommand(operands: readonly string[], values: CliValue
   const timeoutMs = Number(values['timeout-ms'] ?? TIMEOUT_MS);
   if (!(timeoutMs > 0)) throw new UsageError(`--timeout-ms ${values['timeout-ms']} is no number of milliseconds`);
   await using connection = await client(values);
-  const result = await connection.infer(actor, inputs, { timeoutMs, ...(values.output && { outputs: values.output }) });
+  const result = await connection.infer(actor, inputs, { timeoutMs, ...(values.output && { outputs: values.output }) }).catch(async (error: unknown) => {
+    if (isServeError(error) && error.code === 'UNAVAILABLE') await anyHost(connection);
+    throw error;
+  });
   process.stdout.write(values.json ? `${JSON.stringify(asJson(result))}\n` : forPeople(result));
   return EXIT.ok;
 }

@@ -79,7 +79,7 @@ function actorLine(actor: ActorStatus, color: Paint): string {
   const shade = { ready: 'green', degraded: 'yellow', down: 'red' } as const;
   const { ok, failed, timeout, rejected } = actor.requests;
   const counts = `${ok} ok${failed ? `, ${failed} failed` : ''}${timeout ? `, ${timeout} timed out` : ''}${rejected ? `, ${rejected} rejected` : ''}, ${actor.replays} replays, ${actor.queue.count} queued`;
-  const reason = actor.state === 'ready' ? '' : ` ${actor.reason}`;
+  const reason = actor.state === 'ready' ? (actor.notice === undefined ? '' : ` (${actor.notice})`) : ` ${actor.reason}`;
   return `${actor.name} ${color(shade[actor.state], `${actor.state} ${actor.ready}/${actor.wanted}`)}${reason} ${color('dim', counts)}`;
 }
 

@@ -31,11 +31,14 @@ export interface InferResult {
   readonly attempts: number;
   readonly modelVersion: string;
   readonly device: string;
+  /** Why the answer is second best, when it is: the device the actor would rather be on cannot be used. */
+  readonly degraded?: string;
 }
 
 export type TensorInputs = Readonly<Record<string, TensorLike>>;
 
 const TIMEOUT_MS = 5000;
+const STATUS_TIMEOUT_MS = 1000;
 /** First pause before another try; doubles, with jitter, so that callers do not return in step. */
 const RETRY_MIN_MS = 20;
 const RETRY_MAX_MS = 500;
@@ -54,22 +57,32 @@ export class Client implements AsyncDisposable {
   async infer(actor: string, inputs: TensorInputs, options: InferOptions = {}): Promise<InferResult> {
     const { bus, subjects, clock, random } = this.outside;
     const deadlineMs = clock.now() + (options.timeoutMs ?? TIMEOUT_MS);
-    const tensors = namedTensors(inputs);
+    const tensors = wellFormed(() => namedTensors(inputs));
+    const subject = wellFormed(() => subjects.infer(actor));
     const requestId = options.requestId ?? random.ulid();
     let pauseMs = RETRY_MIN_MS;
     for (;;) {
       options.signal?.throwIfAborted();
       const leftMs = deadlineMs - clock.now();
       try {
-        return resultOf(await inferOverBus(bus, subjects.infer(actor), { ...options, inputs: tensors, requestId, timeoutMs: leftMs }));
+        return resultOf(await inferOverBus(bus, subject, { ...options, inputs: tensors, requestId, timeoutMs: leftMs }));
       } catch (error) {
         if (!isServeError(error) || !error.retryable) throw error;
+        if (nobodyAnswered(error)) await this.#assertKnown(actor, deadlineMs - clock.now());
         const waitMs = Math.max(pauseMs * (0.5 + random.next() / 2), Math.min(error.retryAfterMs ?? 0, RETRY_MAX_MS));
         if (clock.now() + waitMs >= deadlineMs) throw error;
         await pause(clock, waitMs, options.signal);
         pauseMs = Math.min(RETRY_MAX_MS, pauseMs * 2);
       }
     }
+  }
+
+  /** Silence has two meanings: the actor is down for a moment, or nobody has it. A host that answers knows which. */
+  async #assertKnown(actor: string, leftMs: number): Promise<void> {
+    const cluster = await this.status(Math.max(1, Math.min(leftMs, STATUS_TIMEOUT_MS))).catch(() => undefined);
+    if (!cluster) return;
+    const known = new Set(cluster.hosts.flatMap((host) => host.actors.map(({ name }) => name)));
+    if (!known.has(actor)) throw new ServeError('NOT_FOUND', `no host has an actor "${actor}"; there ${known.size === 1 ? 'is' : 'are'}: ${[...known].join(', ') || 'none'}`);
   }
 
   /** The cluster as one of its hosts sees it. */
@@ -90,6 +103,19 @@ export class Client implements AsyncDisposable {
   }
 }
 
+/** What the caller wrote, as a ServeError where it cannot be sent. */
+function wellFormed<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new ServeError('INVALID_ARGUMENT', error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+function nobodyAnswered({ cause }: ServeError): boolean {
+  return (cause as { code?: string } | undefined)?.code === 'NO_RESPONDERS';
+}
+
 function resultOf(answer: BusAnswer): InferResult {
   return {
     outputs: typedRecord(answer.outputs),
@@ -97,6 +123,7 @@ function resultOf(answer: BusAnswer): InferResult {
     attempts: answer.attempts ?? 1,
     modelVersion: answer.modelVersion ?? '',
     device: answer.device ?? '',
+    ...(answer.degraded !== undefined && { degraded: answer.degraded }),
   };
 }
 

@@ -6,7 +6,7 @@
  * and a roll-out has two of them for a while.
  */
 import { chargeRestart, emptyWindow, type RestartWindow } from '../policy/restart.js';
-import type { Clock, LaneFactory, LaneOrder, Log, Random } from '../ports.js';
+import type { Clock, JsonCodec, LaneFactory, LaneOrder, Log, Random } from '../ports.js';
 import type { LoadTask } from '../protocol/task.js';
 import { Dispatcher } from '../serving/dispatcher.js';
 import { Endpoint } from '../serving/endpoint.js';
@@ -34,6 +34,7 @@ export interface ActorSurroundings {
   readonly board: Board;
   /** Where recorded goldens outlive the process. */
   readonly goldenFolder: string | undefined;
+  readonly codec: JsonCodec | undefined;
   readonly answerBytesMax: () => number;
   readonly reachable: (actor: string, reachable: boolean, reason: string) => void;
   readonly poisoned: (actor: string, fingerprint: string, ticket: Ticket, detail: string) => void;
@@ -41,6 +42,10 @@ export interface ActorSurroundings {
   readonly tellReplica: (actor: string, replica: string, event: { readonly type: string; readonly detail?: string }) => void;
   /** The replica should be replaced, with overlap. */
   readonly eject: (actor: string, replica: string, why: string) => void;
+  /** A replica loaded, but not as the spec says. */
+  readonly noticed: (actor: string, device: string, replica: string, notice: string) => void;
+  /** The device broke under a replica; nothing may run there. */
+  readonly deviceFailed: (device: string, detail: string) => void;
   readonly warn: (actor: string, device: string, reason: string) => void;
 }
 
@@ -48,7 +53,8 @@ export interface Edition {
   readonly spec: ActorSpec;
   readonly pin: Pin;
   readonly limits: ReplicaLimits;
-  effects(device: string): ReplicaEffects;
+  /** @param degraded why answers from this device are second best */
+  effects(device: string, degraded: string | undefined): ReplicaEffects;
 }
 
 /** Idle proving may take this share of one core, over all replicas of a host. */
@@ -76,6 +82,11 @@ export class ActorRuntime {
         tell(route, 'doubt');
       },
       slow: (route, runningMs) => tell(route, runningMs === undefined ? 'recovered' : 'slow', `a run takes ${Math.round(runningMs ?? 0)} ms`),
+      deviceFailed: (route, detail) => {
+        // Shown as suspect until the pool has moved: it is out of routing, and its pool must not restart it on that device.
+        tell(route, 'slow', `device ${route.device} failed: ${detail}`);
+        around.deviceFailed(route.device, detail);
+      },
       errs: (route, detail) => around.eject(spec.name, route.replica, detail),
       poisoned: (ticket, print, exit) => around.poisoned(spec.name, print, ticket, `${exit.reason}: ${exit.detail}`),
     });
@@ -83,7 +94,7 @@ export class ActorRuntime {
     router.register(this.#entry);
     routes.listen(spec.name, this.dispatcher);
     board.addActor(spec, pin.version, this.dispatcher);
-    this.endpoint = new Endpoint(router, { actor: spec.name, host: around.hostId, clock, random, answerBytesMax: around.answerBytesMax });
+    this.endpoint = new Endpoint(router, { actor: spec.name, host: around.hostId, clock, random, codec: around.codec, answerBytesMax: around.answerBytesMax });
   }
 
   /** What replicas of this spec and these bytes need. Several editions may live side by side. */
@@ -93,11 +104,13 @@ export class ActorRuntime {
       spec,
       pin,
       limits: { startTimeoutMs: spec.startTimeoutMs, freshMs: spec.freshMs, ...pingDefaults, ...(spec.isolation === 'thread' && { pingMs: 0 }) },
-      effects: (device) => {
+      effects: (device, degraded) => {
+        const deviceFailed = (detail: string): void => this.#around.deviceFailed(device, detail);
         const prover = new Prover({
           spec, device, sha256: pin.sha256, folder: this.#around.goldenFolder,
           nextRunId: () => shared.nextRunId(),
           tell: (reason) => this.#around.warn(spec.name, device, reason),
+          deviceFailed,
         });
         return {
           clock,
@@ -111,7 +124,9 @@ export class ActorRuntime {
             this.#entry.metadata = loaded.metadata;
             this.#entry.version = pin.version;
             board.memoryOf(spec.name, replica, () => lane.memoryBytes);
-            routes.add({ actor: spec.name, replica, incarnation, device, version: pin.version, concurrency: spec.concurrency, lane, metadata: loaded.metadata });
+            board.loadedWith(spec.name, replica, loaded.notice);
+            if (loaded.notice !== undefined) this.#around.noticed(spec.name, device, replica, loaded.notice);
+            routes.add({ actor: spec.name, replica, incarnation, device, version: pin.version, concurrency: spec.concurrency, lane, metadata: loaded.metadata, degraded });
           },
           unrouted: (replica) => routes.close(replica),
           suspected: (replica, suspect) => routes.suspect(replica, suspect),
@@ -122,6 +137,7 @@ export class ActorRuntime {
           proveAfterMs: (proofMs) => Math.max(spec.proveEveryMs, (proofMs * board.replicaCount) / PROVING_SHARE),
           vitals: (replica) => this.dispatcher.vitals(replica),
           charged: (replica) => !this.dispatcher.onProbation(replica) || !this.#poison.take(clock.now()),
+          deviceFailed,
           changed: (view) => board.replicaChanged(spec.name, view),
         };
       },
@@ -170,7 +186,7 @@ function loadTask(spec: ActorSpec, pin: Pin, device: string): LoadTask {
     actor: spec.name,
     kind: spec.kind,
     file: pin.file,
-    ...(spec.kind === 'model' && pin.sha256 !== undefined && { sha256: pin.sha256 }),
+    ...(spec.kind === 'model' && pin.sha256 !== undefined && { sha256: pin.sha256, ...(pin.keptFile !== undefined && { keptFile: pin.keptFile }) }),
     device,
     session: spec.session,
     spec: plain,

@@ -4,7 +4,7 @@
  */
 import type { ExitReason } from '../errors.js';
 import type { Clock } from '../ports.js';
-import type { ActorState, ActorStatus, HostStatus, LastExit, ReplicaPhase, ReplicaStatus } from '../protocol/status.js';
+import type { ActorState, ActorStatus, DeviceStatus, HostStatus, LastExit, ReplicaPhase, ReplicaStatus } from '../protocol/status.js';
 import type { Dispatcher } from '../serving/dispatcher.js';
 import type { ActorSpec } from '../spec/actor.js';
 import type { ReplicaView } from '../supervision/replica.js';
@@ -22,6 +22,8 @@ interface ReplicaRecord {
   /** Requests that were on it, told by the data path just before its exit is. */
   lostRequests: readonly string[];
   memoryBytes: () => number;
+  /** It was loaded, but not as the spec says. */
+  notice: string | undefined;
 }
 
 export interface ActorRecord {
@@ -29,12 +31,15 @@ export interface ActorRecord {
   version: string;
   readonly dispatcher: Dispatcher;
   readonly replicas: Map<string, ReplicaRecord>;
+  /** Why it is not where it would rather be. */
+  degraded: string | undefined;
   /** Of the pool as a whole, when it is not simply running. */
   poolReason: string | undefined;
 }
 
 export class Board {
   readonly actors = new Map<string, ActorRecord>();
+  readonly #devices = new Map<string, DeviceStatus>();
   readonly #startedMs: number;
   #reason = 'starting';
   #listeners: (() => void)[] = [];
@@ -42,8 +47,9 @@ export class Board {
   constructor(
     private readonly clock: Clock,
     private readonly identity: { readonly id: string; readonly incarnation: string; readonly version: string },
-    private readonly devices: readonly string[],
+    devices: readonly string[],
   ) {
+    for (const id of devices) this.#devices.set(id, { id, state: 'unusable', reason: 'not looked at yet' });
     this.#startedMs = clock.now();
   }
 
@@ -52,13 +58,13 @@ export class Board {
   }
 
   addActor(spec: ActorSpec, version: string, dispatcher: Dispatcher): void {
-    this.actors.set(spec.name, { spec, version, dispatcher, replicas: new Map(), poolReason: undefined });
+    this.actors.set(spec.name, { spec, version, dispatcher, replicas: new Map(), degraded: undefined, poolReason: undefined });
   }
 
   addReplica(actor: string, id: string, device: string): void {
     this.actors.get(actor)?.replicas.set(id, {
       id, device, view: undefined, pause: undefined, restarts: 0, readySinceMs: undefined, lastProofMs: undefined,
-      lastExit: undefined, lostRequests: [], memoryBytes: () => 0,
+      lastExit: undefined, lostRequests: [], memoryBytes: () => 0, notice: undefined,
     });
   }
 
@@ -110,6 +116,12 @@ export class Board {
     if (record) record.memoryBytes = read;
   }
 
+  /** @param notice undefined when it was loaded as the spec says */
+  loadedWith(actor: string, id: string, notice: string | undefined): void {
+    const record = this.#replica(actor, id);
+    if (record) record.notice = notice;
+  }
+
   requestsLost(actor: string, id: string, requestIds: readonly string[]): void {
     const record = this.#replica(actor, id);
     if (record) record.lostRequests = requestIds;
@@ -152,6 +164,19 @@ export class Board {
     this.#changed();
   }
 
+  deviceChanged(status: DeviceStatus): void {
+    this.#devices.set(status.id, status);
+    this.#changed();
+  }
+
+  /** @param degraded why the actor is not on its first choice; undefined where it is */
+  placed(actor: string, degraded: string | undefined): void {
+    const record = this.actors.get(actor);
+    if (!record) return;
+    record.degraded = degraded;
+    this.#changed();
+  }
+
   hostChanged(reason: string): void {
     this.#reason = reason;
     this.#changed();
@@ -163,7 +188,7 @@ export class Board {
       liveness: 'alive',
       reason: this.#reason,
       uptimeMs: Math.round(this.clock.now() - this.#startedMs),
-      devices: this.devices.map((id) => ({ id, state: 'usable', reason: 'configured' })),
+      devices: [...this.#devices.values()],
       actors: [...this.actors.values()].map((actor) => this.#actor(actor)),
     };
   }
@@ -172,7 +197,8 @@ export class Board {
     const { spec, dispatcher } = record;
     const replicas = [...record.replicas.values()].map((replica) => this.#render(replica, spec.isolation));
     const ready = replicas.filter((replica) => replica.phase === 'ready').length;
-    const state: ActorState = ready === 0 ? 'down' : ready < spec.replicas ? 'degraded' : 'ready';
+    const state: ActorState = ready === 0 ? 'down' : ready < spec.replicas || record.degraded !== undefined ? 'degraded' : 'ready';
+    const notice = [...record.replicas.values()].find((replica) => replica.notice !== undefined)?.notice;
     const troubled = replicas.find((replica) => replica.phase !== 'ready');
     return {
       name: spec.name,
@@ -181,7 +207,8 @@ export class Board {
       wanted: spec.replicas,
       ready,
       state,
-      reason: state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? `${troubled.id} ${troubled.phase}: ${troubled.reason}` : 'no replica')),
+      reason: `${state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
+      ...(notice !== undefined && { notice }),
       queue: { count: dispatcher.queueCount, bytes: dispatcher.queueBytes },
       requests: { ...dispatcher.outcomes },
       replays: dispatcher.replays,
@@ -220,4 +247,10 @@ export class Board {
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** A replica on its way back says why it had to go; `loading: loading` would be no reason. */
+function troubleOf({ id, phase, reason, lastExit }: ReplicaStatus): string {
+  const returning = lastExit && (phase === 'loading' || phase === 'proving');
+  return `${id} ${phase}: ${reason}${returning ? `, after ${lastExit.reason}: ${lastExit.detail}` : ''}`;
 }

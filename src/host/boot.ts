@@ -17,8 +17,18 @@ export class Boot {
 
   poolReported(actor: string, report: SupervisorReport): void {
     if (!this.#open.has(actor)) return;
-    if (report.type === 'child-exit') this.#failed.set(actor, `${report.reason}: ${report.detail}`);
-    else if (report.type !== 'child-ready') return;
+    if (report.type === 'child-exit') this.actorFailed(actor, `${report.reason}: ${report.detail}`);
+    else if (report.type === 'child-ready') this.#close(actor);
+  }
+
+  /** It has nothing to run on, or what it ran on failed. */
+  actorFailed(actor: string, why: string): void {
+    if (!this.#open.has(actor)) return;
+    this.#failed.set(actor, why);
+    this.#close(actor);
+  }
+
+  #close(actor: string): void {
     this.#open.delete(actor);
     if (this.#open.size === 0) this.#resolve();
   }

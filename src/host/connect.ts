@@ -1,10 +1,10 @@
 /** A client over NATS. */
-import { createNatsBus, type NatsOptions } from '../adapters/nats-bus.js';
+import { createNatsBus, type NatsBus, type NatsOptions } from '../adapters/nats-bus.js';
 import { silentLog } from '../adapters/pino-log.js';
 import { systemClock, systemRandom } from '../adapters/system-clock.js';
 import { Client } from '../client/client.js';
 import { ServeError } from '../errors.js';
-import type { Bus, Log } from '../ports.js';
+import type { Log } from '../ports.js';
 import { subjects } from '../protocol/subjects.js';
 
 export interface ConnectOptions extends NatsOptions {
@@ -25,19 +25,17 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   return new Client({ bus, subjects: subjects(prefix), clock: systemClock, random: systemRandom });
 }
 
-function untilUp(bus: Bus, timeoutMs: number): Promise<void> {
+function untilUp(bus: NatsBus, timeoutMs: number): Promise<void> {
   if (bus.state === 'up') return Promise.resolve();
   return new Promise((resolve, reject) => {
-    let last = 'no answer yet';
     const fail = (): void => {
       stop();
       systemClock.clearTimeout(timer);
       void bus.close();
-      reject(new ServeError('UNAVAILABLE', `could not connect to NATS within ${timeoutMs} ms: ${last}`));
+      reject(new ServeError('UNAVAILABLE', `could not connect to NATS within ${timeoutMs} ms: ${bus.detail}`));
     };
     const timer = systemClock.setTimeout(fail, timeoutMs);
-    const stop = bus.onState((state, detail) => {
-      last = detail;
+    const stop = bus.onState((state) => {
       if (state === 'closed') return fail();
       if (state !== 'up') return;
       stop();

@@ -71,7 +71,7 @@ export function embedded(host: Host): EmbeddedHost {
   return {
     id: host.id,
     async infer(actor, inputs, options = {}) {
-      const { servedBy, attempts, version, device, outputs } = await host.infer(actor, {
+      const { servedBy, attempts, version, device, degraded, outputs } = await host.infer(actor, {
         inputs: tensorsOf(inputs),
         requestId: options.requestId ?? systemRandom.ulid(),
         outputs: options.outputs,
@@ -80,7 +80,7 @@ export function embedded(host: Host): EmbeddedHost {
         priority: options.priority,
         signal: options.signal,
       });
-      return { outputs: typedRecord(outputs), servedBy: `${host.id}/${servedBy}`, attempts, modelVersion: version, device };
+      return { outputs: typedRecord(outputs), servedBy: `${host.id}/${servedBy}`, attempts, modelVersion: version, device, ...(degraded !== undefined && { degraded }) };
     },
     status: () => host.status(),
     onEvent: (listener) => host.onEvent(listener),

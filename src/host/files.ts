@@ -1,5 +1,6 @@
 /** Files that must be whole or absent: written beside, synced, renamed. */
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 let drafts = 0;
@@ -20,4 +21,23 @@ export function writeFileWhole(path: string, content: string | Uint8Array): void
   }
   closeSync(descriptor);
   renameSync(draft, path);
+}
+
+/** The same beside the loop, for what may be many megabytes. */
+export async function writeLargeFileWhole(path: string, content: Uint8Array): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const draft = `${path}.${process.pid}.${++drafts}.tmp`;
+  try {
+    const file = await open(draft, 'wx', 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
 }

@@ -9,6 +9,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createCellLanes } from '../adapters/cell-lane.js';
+import { createJsonCodec } from '../adapters/codec-thread.js';
 import { createMemoryBus } from '../adapters/memory-bus.js';
 import { createNatsBus } from '../adapters/nats-bus.js';
 import { createThreadLanes } from '../adapters/thread-lane.js';
@@ -33,8 +34,13 @@ import { listenForOrders, wanted, type Verb } from './control.js';
 import { Boot } from './boot.js';
 import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
 import { Links } from './links.js';
-import { pinActor, sha256OfChunks, type Pin } from './pins.js';
+import { DeadLetters } from './dead-letters.js';
+import { deadLetterVerb } from './dead-letter-orders.js';
+import { Pins, sha256OfChunks, type Pin } from './pins.js';
+import { quarantineFile } from './quarantine-file.js';
 import type { ActorSpec } from '../spec/actor.js';
+import { Devices } from './devices.js';
+import { MemoryWatch } from './memory-watch.js';
 import { Placement } from './placement.js';
 import { Story } from './story.js';
 
@@ -54,6 +60,8 @@ export interface HostOutside {
 
 /** Beyond drainMs, for unsubscribing, flushing and telling. */
 const DRAIN_EXTRA_MS = 5000;
+/** Threads that could not be ended, beyond which the host ends itself. */
+const ZOMBIES_MAX = 1;
 /** For the broker to confirm that nothing more is on its way. */
 const FLUSH_MS = 2000;
 
@@ -71,7 +79,16 @@ export class Host implements AsyncDisposable {
   readonly #boot: Boot;
   readonly #router: Router;
   readonly #placement: Placement;
+  readonly #devices: Devices;
+  readonly #memory: MemoryWatch;
   readonly #subjects: Subjects;
+  readonly #codec = createJsonCodec();
+  readonly #pins: Pins;
+  #letters!: DeadLetters;
+  #lift: (fingerprint: string) => boolean = () => false;
+  /** Resolves when an operator ordered this host to drain; it is stopping then. */
+  readonly drainOrdered: Promise<void>;
+  #noteDrainOrdered!: () => void;
   readonly #runtimes = new Map<string, ActorRuntime>();
   readonly #inForce = new Map<string, InForce>();
   #applying: Promise<unknown> = Promise.resolve();
@@ -90,6 +107,7 @@ export class Host implements AsyncDisposable {
       await host.#start();
       return host;
     } catch (error) {
+      await host.#letters?.close();
       host.#dataDir?.release();
       throw error;
     }
@@ -100,13 +118,31 @@ export class Host implements AsyncDisposable {
     this.#spec = spec;
     this.#outside = outside;
     this.#dataDir = spec.dataDir === undefined ? undefined : openDataDir(spec.dataDir);
+    this.#pins = new Pins(this.#dataDir && join(this.#dataDir.path, 'models'), log);
+    this.drainOrdered = new Promise((resolve) => (this.#noteDrainOrdered = resolve));
     this.id = hostIdOf(spec.host, this.#dataDir, random);
     this.incarnation = random.ulid();
     this.#subjects = subjectsOf(spec.prefix);
     this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
     this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
     this.#router = new Router(clock);
-    this.#placement = new Placement({ devices: spec.devices.map(({ id }) => id), clock, board: this.#board, story: this.#story, pools: () => this.#pools() });
+    this.#devices = new Devices({
+      ids: spec.devices.map(({ id: device }) => device),
+      clock,
+      lanes: () => this.#lanes!.process,
+      changed: () => {
+        this.#showDevices();
+        this.#placement.devicesChanged();
+      },
+      tell: (type, reason, device) => this.#story.tell(type, reason, { device }),
+    });
+    this.#placement = new Placement({
+      devices: () => this.#devices.states, clock, board: this.#board, story: this.#story,
+      pools: () => this.#pools(),
+      unplaced: (actor, why) => this.#boot.actorFailed(actor, why),
+    });
+    this.#memory = new MemoryWatch({ clock, board: this.#board, recycle: (actor, replica, why) => this.#placement.eject(actor, replica, why) });
+    this.#showDevices();
     this.#boot = new Boot(spec.actors.map(({ name }) => name));
     this.settled = this.#boot.settled;
   }
@@ -166,7 +202,8 @@ export class Host implements AsyncDisposable {
   async eject(replica: string): Promise<void> {
     const record = [...this.#board.actors.values()].find(({ replicas }) => replicas.has(replica));
     if (!record) throw new ServeError('NOT_FOUND', `no replica "${replica}" on host ${this.id}`);
-    await this.#placement.eject(record.spec.name, replica, 'asked to');
+    const kept = await this.#placement.eject(record.spec.name, replica, 'asked to');
+    if (kept !== undefined) throw new ServeError('UNAVAILABLE', `${replica} was not replaced: ${kept}`);
   }
 
   /** Stops accepting, answers what was accepted, then ends every replica. Safe to call twice. */
@@ -182,7 +219,7 @@ export class Host implements AsyncDisposable {
 
   async #apply(next: HostSpec): Promise<ApplyResult> {
     const result = await applySpec(this.#spec, next, this.#inForce, {
-      pin: pinActor,
+      pin: (spec) => this.#pins.pin(spec),
       add: async (spec, pin) => {
         const runtime = this.#newRuntime(spec, pin);
         await this.#placement.add(runtime, runtime.edition(spec, pin));
@@ -202,6 +239,8 @@ export class Host implements AsyncDisposable {
     });
     const refused = new Set(result.changes.filter(({ change }) => change === 'refused').map(({ actor }) => actor));
     this.#spec = { ...this.#spec, actors: next.actors.map((spec) => (refused.has(spec.name) ? this.#inForce.get(spec.name)!.spec : spec)) };
+    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin));
+    this.#memory.start();
     for (const { actor, change, reason } of result.changes) if (change !== 'unchanged') this.#story.tell('spec-changed', `${change}: ${reason}`, { actor });
     return result;
   }
@@ -222,6 +261,14 @@ export class Host implements AsyncDisposable {
     };
     this.#lanes = lanes;
     const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks });
+    const quarantine = this.#dataDir && quarantineFile(join(this.#dataDir.path, 'quarantine.json'), shared, { clock, log });
+    quarantine?.restore();
+    this.#letters = new DeadLetters({ limits: spec.deadLetters, folder: this.#dataDir && join(this.#dataDir.path, 'dead-letters'), clock, random, log });
+    this.#lift = (fingerprint) => {
+      const lifted = shared.release(fingerprint);
+      if (lifted) quarantine?.save();
+      return lifted;
+    };
     const routes = new RouteTable();
     const gate = createStartGate(spec.startsParallelMax);
     const around: ActorSurroundings = {
@@ -230,22 +277,29 @@ export class Host implements AsyncDisposable {
       router: this.#router,
       board: this.#board,
       goldenFolder: this.#dataDir && join(this.#dataDir.path, 'goldens'),
+      codec: this.#codec,
       answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
       reachable: (actor, reachable) => this.#links?.setReachable(actor, reachable),
       poisoned: (actor, fingerprint, ticket, detail) => {
-        const { requestId } = ticket.call;
-        this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail } });
+        const { requestId, outputs } = ticket.call;
+        quarantine?.save();
+        const version = this.#router.entry(actor)?.version ?? 'unknown';
+        const { id } = this.#letters.add({ actor, version, fingerprint, requestId, exit: detail, inputs: ticket.inputs, outputs });
+        this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail, deadLetter: id } });
       },
       tellReplica: (actor, replica, event) => this.#placement.tellReplica(actor, replica, event),
+      noticed: (actor, device, replica, notice) => this.#story.tell('model-changed', notice, { actor, device, replica }),
       eject: (actor, replica, why) => void this.#placement.eject(actor, replica, why),
+      deviceFailed: (device, detail) => this.#devices.fence(device, detail),
       warn: (actor, device, reason) => log.log('warn', 'doubt', { actor, device, reason }),
     };
     this.#around = around;
-    const pins = await Promise.all(spec.actors.map(pinActor));
+    const pins = await Promise.all(spec.actors.map((actor) => this.#pins.pin(actor)));
+    await this.#pins.collect(pins);
     const pools = spec.actors.map((actor, index) => {
       const runtime = this.#newRuntime(actor, pins[index]!);
       return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));
-    });
+    }).filter((pool) => pool !== undefined);
     this.#board.onChange(() => this.#links?.statusChanged());
     this.#story.onEvent((event) => this.#links?.publishEvent(event));
     this.#root = createSupervisor({
@@ -260,6 +314,7 @@ export class Host implements AsyncDisposable {
         this.#story.supervisorReported(report, place);
         this.#placement.poolReported(report);
         if (place) this.#boot.poolReported(place.actor, report);
+        this.#countZombies();
       },
       children: [
         subtree({ id: 'pools', options: { startedWhen: 'spawned', initialStart: 'retry', children: pools } }),
@@ -269,6 +324,8 @@ export class Host implements AsyncDisposable {
     });
     const started = await this.#root.start();
     if (!started.ok) throw new Error(`the host could not start: ${started.error} (${started.failedPath.join(' > ')})`);
+    this.#devices.start();
+    this.#memory.start();
     void this.settled.then(() => {
       if (this.#draining) return;
       this.#board.hostChanged('serving');
@@ -334,10 +391,26 @@ export class Host implements AsyncDisposable {
       apply: (request) => {
         const parsed = parseHost(request['spec'], { cores: this.#outside.cores ?? availableParallelism(), resolve: (path) => path });
         if (!parsed.ok) throw new ServeError('INVALID_ARGUMENT', parsed.problems.map(({ path, message }) => `${path}: ${message}`).join('\n'));
-        return this.apply(parsed.spec);
+        // What the order leaves out (nobody sends credentials) is not asked to change.
+        const given = Object.keys(request['spec'] as object);
+        return this.apply(parsed.spec).then((result) => ({ ...result, needRestart: result.needRestart.filter((key) => given.includes(key)) }));
       },
       restart: (request) => this.restart(wanted(request, 'actor')),
       eject: (request) => this.eject(wanted(request, 'replica')),
+      drain: async () => {
+        this.#noteDrainOrdered();
+        void this.stop(); // the bus goes last, the answer to this order long before
+        return { draining: true };
+      },
+      'dead-letters': deadLetterVerb({
+        letters: this.#letters,
+        router: this.#router,
+        log: this.#outside.log,
+        specOf: (actor) => this.#inForce.get(actor)?.spec,
+        lend: (actor) => this.#placement.lend(actor),
+        release: this.#lift,
+        answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
+      }),
     };
   }
 
@@ -371,6 +444,19 @@ export class Host implements AsyncDisposable {
     await Promise.race([promise, over]).finally(() => clock.clearTimeout(timer));
   }
 
+  #showDevices(): void {
+    for (const [id, { state, reason }] of this.#devices.states) this.#board.deviceChanged({ id, state: state === 'probing' ? 'unusable' : state, reason });
+  }
+
+  /** Nothing but the end of this process stops a thread inside native code; its guardian or manager starts a fresh one. */
+  #countZombies(): void {
+    const zombies = this.#lanes?.thread.zombies ?? 0;
+    if (zombies <= ZOMBIES_MAX || this.#draining) return;
+    this.#draining = true;
+    this.#story.tell('zombie', `${zombies} threads did not end (at most ${ZOMBIES_MAX}): this host drains and ends`);
+    queueMicrotask(() => void this.stop());
+  }
+
   #pools(): SupervisorRef | undefined {
     return this.#root.ref.getSnapshot().context.refs['pools'] as SupervisorRef | undefined;
   }
@@ -378,10 +464,15 @@ export class Host implements AsyncDisposable {
   async #stop(): Promise<void> {
     this.#draining = true;
     this.#placement.stop();
+    this.#memory.stop();
+    const probesEnded = this.#devices.stop();
     this.#board.hostChanged('draining');
     this.#story.tell('host-draining', 'asked to stop');
     await this.#root.stop();
+    await probesEnded;
+    await this.#codec.close();
     for (const { dispatcher } of this.#runtimes.values()) dispatcher.close(`host ${this.id} has stopped`);
+    await this.#letters.close();
     this.#dataDir?.release();
   }
 }

@@ -1,30 +1,104 @@
 /**
- * Pins what an actor runs: the SHA-256 of its file at the moment its spec is accepted. A replica that later finds other
- * bytes refuses to load them. A file that cannot be read pins nothing; its replicas will say why when they try.
+ * Pins what an actor runs: the SHA-256 of its file at the moment its spec is accepted. Of a model the bytes are kept as
+ * well, in `<dataDir>/models/<sha256>.onnx`, so that overwriting or deleting the file cannot keep a replica from coming
+ * back: it loads the kept copy then, and status says so. A file that cannot be read pins nothing; its replicas will say
+ * why when they try.
+ *
+ * Deliberately keeps no model whose weights lie in files of their own (`.onnx.data`): its graph alone, beside weights that
+ * may have changed with it, would answer wrongly instead of not at all. Such a model fails to load when its file changes.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
+import { constants, createReadStream } from 'node:fs';
+import { chmod, copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../ports.js';
 import type { ActorSpec } from '../spec/actor.js';
 
 export interface Pin {
-  /** Where replicas load it from: the spec's file, or the kept copy of the pinned bytes. */
+  /** Absolute path; where replicas load it from. */
   readonly file: string;
+  /** Copy of the pinned bytes, for when `file` has others or is gone. */
+  readonly keptFile?: string | undefined;
   /** Of the file's bytes, or what the spec demands. Undefined only when the file could not be read. */
   readonly sha256: string | undefined;
   /** Name of what is served, in answers and status. */
   readonly version: string;
 }
 
-export async function pinActor(spec: ActorSpec): Promise<Pin> {
-  const found = spec.sha256 ?? (await sha256Of(spec.file).catch(() => undefined));
-  return { file: spec.file, sha256: found, version: spec.version ?? found?.slice(0, 12) ?? 'unknown' };
+/** How a weights file is named inside a model: the protobuf string field 1, `location`, of a tensor's external data. */
+const EXTERNAL_DATA = Buffer.from('\n\blocation');
+
+export class Pins {
+  #drafts = 0;
+
+  /** @param folder of the kept copies; undefined keeps none */
+  constructor(
+    private readonly folder: string | undefined,
+    private readonly log: Log,
+  ) {}
+
+  /** Never rejects. */
+  async pin(spec: ActorSpec): Promise<Pin> {
+    const found = await inspect(spec.file).catch(() => undefined);
+    const kept = spec.kind === 'model' && this.folder !== undefined ? await this.#keep(this.folder, spec, found) : undefined;
+    const sha256 = spec.sha256 ?? kept?.sha256 ?? found?.sha256;
+    return { file: spec.file, keptFile: kept?.file, sha256, version: spec.version ?? sha256?.slice(0, 12) ?? 'unknown' };
+  }
+
+  /** Forgets every copy that none of these uses. */
+  async collect(inForce: Iterable<Pin>): Promise<void> {
+    if (this.folder === undefined) return;
+    const used = new Set([...inForce].map(({ sha256 }) => `${sha256}.onnx`));
+    const names = await readdir(this.folder).catch(() => []);
+    for (const name of names.filter((known) => !used.has(known))) await rm(join(this.folder, name), { force: true });
+  }
+
+  async #keep(folder: string, spec: ActorSpec, found: Inspected | undefined): Promise<{ readonly file: string; readonly sha256: string } | undefined> {
+    const about = { actor: spec.name, file: spec.file };
+    if (found?.external) {
+      this.log.log('info', 'model-not-kept', { ...about, reason: 'its weights lie in files of their own; a changed file fails the next load' });
+      return undefined;
+    }
+    const wanted = spec.sha256 ?? found?.sha256;
+    const place = (sha256: string) => ({ file: join(folder, `${sha256}.onnx`), sha256 });
+    if (wanted === undefined) return undefined;
+    // Read in full: a copy that rotted must not be what saves the day.
+    if ((await inspect(place(wanted).file).catch(() => undefined))?.sha256 === wanted) return place(wanted);
+    if (found?.sha256 !== wanted) return undefined;
+    const draft = join(folder, `${process.pid}-${++this.#drafts}.tmp`);
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      // A clone where the file system can, never a link: the file may be overwritten in place.
+      await copyFile(spec.file, draft, constants.COPYFILE_FICLONE);
+      const { sha256, external } = await inspect(draft);
+      if (external || (spec.sha256 !== undefined && sha256 !== spec.sha256)) throw new Error('it changed while it was copied');
+      await chmod(draft, 0o400);
+      await rename(draft, place(sha256).file);
+      return place(sha256); // of the copy: the file may have changed since it was read
+    } catch (error) {
+      await rm(draft, { force: true });
+      this.log.log('warn', 'model-not-kept', { ...about, reason: String(error) });
+      return undefined;
+    }
+  }
 }
 
-async function sha256Of(file: string): Promise<string> {
+interface Inspected {
+  readonly sha256: string;
+  /** It names weights files of its own. */
+  readonly external: boolean;
+}
+
+async function inspect(file: string): Promise<Inspected> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
+  let external = false;
+  let tail: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    external ||= chunk.includes(EXTERNAL_DATA) || Buffer.concat([tail, chunk.subarray(0, EXTERNAL_DATA.length)]).includes(EXTERNAL_DATA);
+    tail = chunk.subarray(-EXTERNAL_DATA.length);
+  }
+  return { sha256: hash.digest('hex'), external };
 }
 
 export function sha256OfChunks(chunks: readonly Uint8Array[]): string {

@@ -1,64 +1,86 @@
 /**
- * Which pools this host runs, and how replicas are exchanged without a gap. One host alone places every actor on the first
- * of its devices that it has; a pool that gave up comes back as a last resort, because there is nowhere else to go.
+ * Which pools this host runs and on which device, and how replicas are exchanged without a gap. One host alone places
+ * every actor on the first usable device of its list (policy/devices.ts). A pool that gave up, or whose device broke,
+ * moves to the next one; where there is no next one it comes back as a last resort.
  *
- * Whatever is exchanged (an ejected replica, one that grew too large, a whole edition) is exchanged with overlap: the new
- * one is proven before the old one drains. API calls on supervisors are not restarts, so they are braked here.
+ * Whatever is exchanged (an ejected replica, one that grew too large, a whole edition, a device) is exchanged with
+ * overlap: the new one is proven before the old one drains. API calls on supervisors are not restarts, so they are braked
+ * here.
  */
+import { afterFailure, chooseDevice, nextRetryMs, released, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
 import type { Clock, TimerHandle } from '../ports.js';
-import type { ActorSpec } from '../spec/actor.js';
-import { callSupervisor, findSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
+import { callSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
 import type { SupervisorReport } from '../supervision/reports.js';
 import type { ActorRuntime, Edition } from './actor-runtime.js';
 import type { Board } from './board.js';
+import { PoolCalls } from './pool-calls.js';
 import { lastResortPool, planPool, poolChild, replicaChild, replicaId, type PoolPlan } from './pools.js';
 import type { Place, Story } from './story.js';
 
 export interface PlacementOptions {
-  readonly devices: readonly string[];
+  /** Of this host, as they are now. */
+  readonly devices: () => ReadonlyMap<string, DeviceState>;
   readonly clock: Clock;
   readonly board: Board;
   readonly story: Story;
   /** The supervisor of all pools, while it runs. */
   readonly pools: () => SupervisorRef | undefined;
+  /** The actor has no place for now, and why. */
+  readonly unplaced: (actor: string, why: string) => void;
 }
 
 interface Placed {
   readonly runtime: ActorRuntime;
-  plan: PoolPlan;
+  edition: Edition;
+  /** Its pool, the last one it had, or none yet. */
+  plan: PoolPlan | undefined;
+  /** The pool of `plan` exists; its replicas may be between two starts. */
+  alive: boolean;
+  /** A last resort: one replica waits for its next try, or is tried. */
+  resort: 'none' | 'waiting' | 'tried';
   /** Numbers of the replicas it should have. */
   indexes: number[];
   nextIndex: number;
   generation: number;
-  lastResort: boolean;
+  /** Devices its pool gave up on. */
+  readonly pauses: Map<string, Pause>;
+  /** The next try of a last resort, and the next look at a device that is paused. */
   retry: TimerHandle | undefined;
+  look: TimerHandle | undefined;
   /** An exchange is under way; one at a time per actor. */
   exchanging: boolean;
   lastEjectionMs: number;
 }
 
+type Target = Extract<DeviceChoice, { readonly device: string }>;
+
 /** Replicas of one actor are ejected or recycled at most this often. */
 const EJECT_EVERY_MS = 10_000;
+const NOT_RUNNING = 'the host is not running';
+const BUSY = 'another exchange of replicas is under way';
 
 export class Placement {
   readonly #placed = new Map<string, Placed>();
-  /** Replicas whose first readiness or failure somebody waits for. */
-  readonly #awaited = new Map<string, (ready: boolean, why: string) => void>();
+  readonly #calls: PoolCalls;
   #stopped = false;
 
-  constructor(private readonly options: PlacementOptions) {}
+  constructor(private readonly options: PlacementOptions) {
+    this.#calls = new PoolCalls(options.clock, options.board, options.pools);
+  }
 
-  /** Decides where the actor runs. @returns the pool's child spec, for the supervisor of all pools */
-  place(runtime: ActorRuntime, edition: Edition): ChildSpec {
-    const { spec } = edition;
-    const indexes = Array.from({ length: spec.replicas }, (_, index) => index);
-    const plan = planPool(edition, this.#deviceFor(spec), 0);
-    this.#placed.set(spec.name, {
-      runtime, plan, indexes, nextIndex: indexes.length, generation: 0, lastResort: false, retry: undefined, exchanging: false, lastEjectionMs: -Infinity,
-    });
-    for (const index of indexes) this.options.board.addReplica(spec.name, replicaId(spec.name, plan.device, index), plan.device);
-    return poolChild(plan, indexes);
+  /** Decides where the actor runs. @returns the pool's child spec, for the supervisor of all pools; none without a device */
+  place(runtime: ActorRuntime, edition: Edition): ChildSpec | undefined {
+    const placed: Placed = {
+      runtime, edition, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
+      pauses: new Map(), retry: undefined, look: undefined, exchanging: false, lastEjectionMs: -Infinity,
+    };
+    this.#placed.set(edition.spec.name, placed);
+    const choice = this.#choose(placed);
+    if (choice.to === 'device') return this.#whole(placed, choice);
+    if (choice.to === 'nowhere') this.#unplaced(placed, choice.reason);
+    else if (choice.to === 'wait') this.options.board.poolChanged(edition.spec.name, choice.reason);
+    return undefined;
   }
 
   /** Where a pool belongs, also one of an edition that is on its way in or out. */
@@ -68,51 +90,83 @@ export class Placement {
   }
 
   tellReplica(actor: string, replica: string, event: { readonly type: string }): void {
-    const placed = this.#placed.get(actor);
-    const pool = placed && this.#pool(placed.plan);
+    const plan = this.#placed.get(actor)?.plan;
+    const pool = plan && this.#calls.pool(plan);
     pool?.getSnapshot().context.refs[replica]?.send(event);
   }
 
   poolReported(report: SupervisorReport): void {
-    if (report.type === 'child-ready') this.#settle(report.child.id, true, 'proven');
-    if (report.type === 'child-exit') this.#settle(report.child.id, false, `${report.reason}: ${report.detail}`);
-    const placed = [...this.#placed.values()].find(({ plan }) => plan.id === report.supervisor);
+    this.#calls.reported(report);
+    const placed = [...this.#placed.values()].find(({ plan }) => plan?.id === report.supervisor);
     if (!placed || this.#stopped) return;
     if (report.type === 'shutdown' && report.detail === 'budget_exhausted') this.#gaveUp(placed);
-    if (report.type === 'child-ready' && placed.lastResort) this.#fillUp(placed);
+    if (report.type === 'child-ready' && placed.resort === 'tried') this.#fillUp(placed);
+  }
+
+  /** A device became usable, or is no longer. */
+  devicesChanged(): void {
+    for (const placed of this.#placed.values()) this.#reconsider(placed);
   }
 
   /** The host is stopping: nothing comes back any more. */
   stop(): void {
     this.#stopped = true;
-    for (const placed of this.#placed.values()) this.options.clock.clearTimeout(placed.retry);
+    for (const placed of this.#placed.values()) this.#forgetTimers(placed);
   }
 
   // ---------------------------------------------------------------------------------------------------------- exchanges
 
-  /** Replaces one replica by a proven one. Without a proven one the old stays: a doubtful answer beats none. */
-  async eject(actor: string, replica: string, why: string): Promise<void> {
+  /**
+   * Replaces one replica by a proven one. Without a proven one the old stays: a doubtful answer beats none.
+   * Resolves with undefined, or with why it was kept.
+   */
+  async eject(actor: string, replica: string, why: string): Promise<string | undefined> {
     const placed = this.#placed.get(actor);
     const nowMs = this.options.clock.now();
-    if (!placed || placed.exchanging || this.#stopped || nowMs - placed.lastEjectionMs < EJECT_EVERY_MS) return;
-    const { story } = this.options;
+    if (!placed || this.#stopped) return NOT_RUNNING;
     const { plan } = placed;
+    if (!plan || !placed.alive) return `${actor} has no pool now`;
+    if (placed.exchanging) return BUSY;
+    if (nowMs - placed.lastEjectionMs < EJECT_EVERY_MS) return `a replica of ${actor} was ejected less than ${EJECT_EVERY_MS} ms ago`;
+    const { story } = this.options;
     const about = { actor, device: plan.device, replica };
     placed.exchanging = true;
     placed.lastEjectionMs = nowMs;
     try {
       const index = placed.nextIndex++;
-      const added = await this.#add(plan, index);
+      const added = await this.#calls.add(plan, index);
       if (!added.ready) {
-        await this.#remove(plan, replicaId(actor, plan.device, index));
-        return story.tell('replica-ejected', `${why}; kept, because its replacement did not prove (${added.why})`, { ...about, detail: { kept: true } });
+        await this.#calls.remove(plan, replicaId(actor, plan.device, index));
+        const kept = `its replacement did not prove (${added.why})`;
+        story.tell('replica-ejected', `${why}; kept, because ${kept}`, { ...about, detail: { kept: true } });
+        return kept;
       }
       placed.indexes = [...placed.indexes.filter((known) => replicaId(actor, plan.device, known) !== replica), index];
       story.tell('replica-ejected', why, { ...about, detail: { replacement: replicaId(actor, plan.device, index) } });
-      await this.#remove(plan, replica);
+      await this.#calls.remove(plan, replica);
+      return undefined;
     } finally {
-      placed.exchanging = false;
+      this.#exchanged(placed);
     }
+  }
+
+  /** One replica more for a while: resolves with the way to take it back, or with why there is none. */
+  async lend(actor: string): Promise<(() => Promise<void>) | string> {
+    const placed = this.#placed.get(actor);
+    if (!placed || this.#stopped) return NOT_RUNNING;
+    const { plan } = placed;
+    if (!plan || !placed.alive) return `${actor} has no pool now`;
+    if (placed.exchanging) return BUSY;
+    placed.exchanging = true;
+    const index = placed.nextIndex++;
+    const takeBack = async (): Promise<void> => {
+      await this.#calls.remove(plan, replicaId(actor, plan.device, index));
+      this.#exchanged(placed);
+    };
+    const added = await this.#calls.add(plan, index);
+    if (added.ready) return takeBack;
+    await takeBack();
+    return added.why;
   }
 
   /**
@@ -120,45 +174,29 @@ export class Placement {
    * why it was stopped; then everything is as before.
    */
   async roll(edition: Edition): Promise<string | undefined> {
-    const actor = edition.spec.name;
-    const placed = this.#placed.get(actor);
-    const pools = this.options.pools();
-    if (!placed || !pools || this.#stopped) return 'the host is not running';
-    if (placed.exchanging) return 'another exchange of replicas is under way';
+    const placed = this.#placed.get(edition.spec.name);
+    if (!placed || this.#stopped) return NOT_RUNNING;
+    if (placed.exchanging) return BUSY;
+    // What its predecessor failed at is no verdict on this one.
+    const choice = chooseDevice({ wanted: edition.spec.devices, states: this.options.devices(), pauses: new Map() }, this.options.clock.now());
+    if (choice.to === 'wait' || choice.to === 'nowhere') return choice.reason;
     placed.exchanging = true;
-    const old = { plan: placed.plan, indexes: [...placed.indexes] };
-    const plan = planPool(edition, this.#deviceFor(edition.spec), ++placed.generation);
-    const indexes: number[] = [];
     try {
-      const started = await callSupervisor(pools, { type: 'startChild', spec: poolChild(plan, []) });
-      if (!started.ok) return `its pool did not start: ${started.error}`;
-      while (indexes.length < edition.spec.replicas) {
-        const index = placed.nextIndex++;
-        indexes.push(index);
-        const added = await this.#add(plan, index);
-        if (!added.ready) {
-          await this.#restore(placed, old, plan, indexes);
-          return `${replicaId(actor, plan.device, index)} did not prove: ${added.why}`;
-        }
-        const leaving = old.indexes[indexes.length - 1];
-        if (leaving !== undefined) await this.#remove(old.plan, replicaId(actor, old.plan.device, leaving));
-      }
-      placed.plan = plan;
-      placed.indexes = indexes;
-      for (const index of old.indexes.slice(indexes.length)) await this.#remove(old.plan, replicaId(actor, old.plan.device, index));
-      await this.#end(old.plan);
+      const stopped = await this.#exchange(placed, edition, choice);
+      if (stopped !== undefined) return stopped;
+      placed.pauses.clear();
+      placed.edition = edition;
       placed.runtime.adopt(edition.spec, edition.pin);
       return undefined;
     } finally {
-      placed.exchanging = false;
+      this.#exchanged(placed);
     }
   }
 
   /** An actor that was not here before. */
   async add(runtime: ActorRuntime, edition: Edition): Promise<void> {
-    const pools = this.options.pools();
     const child = this.place(runtime, edition);
-    if (pools) await callSupervisor(pools, { type: 'startChild', spec: child });
+    if (child) await this.#calls.start(child);
   }
 
   /** An actor nobody wants any more. */
@@ -166,101 +204,230 @@ export class Placement {
     const placed = this.#placed.get(actor);
     if (!placed) return;
     this.#placed.delete(actor);
-    this.options.clock.clearTimeout(placed.retry);
+    this.#forgetTimers(placed);
     placed.runtime.dispatcher.setProspect(false, 'the actor was taken out of the spec');
-    await this.#end(placed.plan);
+    if (placed.plan) await this.#calls.end(placed.plan);
     placed.runtime.dispatcher.close('the actor was taken out of the spec');
   }
 
-  async #add(plan: PoolPlan, index: number): Promise<{ readonly ready: boolean; readonly why: string }> {
-    const { spec } = plan.edition;
-    const id = replicaId(spec.name, plan.device, index);
-    const pool = this.#pool(plan);
-    if (!pool) return { ready: false, why: 'its pool is gone' };
-    this.options.board.addReplica(spec.name, id, plan.device);
-    return new Promise((resolve) => {
-      const { clock } = this.options;
-      // The replica bounds its own start; this bounds the wait for one that never gets its turn.
-      const timer = clock.setTimeout(() => this.#settle(id, false, 'not ready in time'), 2 * spec.startTimeoutMs);
-      this.#awaited.set(id, (ready, why) => {
-        clock.clearTimeout(timer);
-        resolve({ ready, why });
-      });
-      void callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) }).then((result) => {
-        if (!result.ok) this.#settle(id, false, result.error);
-      });
-    });
-  }
-
-  async #remove(plan: PoolPlan, id: string): Promise<void> {
-    const pool = this.#pool(plan);
-    if (pool) {
-      await callSupervisor(pool, { type: 'terminateChild', id });
-      await callSupervisor(pool, { type: 'deleteChild', id });
+  /** The roll-out itself, for a new edition or a new device. @returns why it was stopped */
+  async #exchange(placed: Placed, edition: Edition, choice: Target): Promise<string | undefined> {
+    if (!this.#calls.running) return NOT_RUNNING;
+    const actor = edition.spec.name;
+    const old = { plan: placed.plan, indexes: placed.plan ? [...placed.indexes] : [] };
+    const plan = planPool(edition, choice, ++placed.generation);
+    const indexes: number[] = [];
+    const refused = await this.#calls.start(poolChild(plan, []));
+    if (refused !== undefined) return `its pool did not start: ${refused}`;
+    while (indexes.length < edition.spec.replicas) {
+      const index = placed.nextIndex++;
+      indexes.push(index);
+      const added = await this.#calls.add(plan, index);
+      if (!added.ready) {
+        await this.#restore(placed, old, plan, indexes);
+        return `${replicaId(actor, plan.device, index)} did not prove: ${added.why}`;
+      }
+      const leaving = old.indexes[indexes.length - 1];
+      if (old.plan && leaving !== undefined) await this.#calls.remove(old.plan, replicaId(actor, old.plan.device, leaving));
     }
-    this.options.board.removeReplica(plan.edition.spec.name, id);
+    if (!this.#calls.pool(plan)) {
+      await this.#restore(placed, old, plan, indexes);
+      return 'its pool gave up while it was rolled in';
+    }
+    this.#standsOn(placed, plan, indexes);
+    if (old.plan) {
+      for (const index of old.indexes.slice(indexes.length)) await this.#calls.remove(old.plan, replicaId(actor, old.plan.device, index));
+      await this.#calls.end(old.plan);
+    }
+    return undefined;
   }
 
-  /** A roll-out stopped half way: the new pool goes, and the old one gets back what it gave. */
-  async #restore(placed: Placed, old: { readonly plan: PoolPlan; readonly indexes: readonly number[] }, plan: PoolPlan, indexes: readonly number[]): Promise<void> {
+  /** An exchange stopped half way: the new pool goes, and the old one gets back what it gave. */
+  async #restore(placed: Placed, old: { readonly plan: PoolPlan | undefined; readonly indexes: readonly number[] }, plan: PoolPlan, indexes: readonly number[]): Promise<void> {
     const actor = plan.edition.spec.name;
     const given = old.indexes.slice(0, indexes.length - 1);
     // Back first, then away: there may be no other replica left.
-    for (const index of given) await this.#add(old.plan, index);
-    for (const index of indexes) await this.#remove(plan, replicaId(actor, plan.device, index));
-    await this.#end(plan);
+    if (old.plan && placed.alive) for (const index of given) await this.#calls.add(old.plan, index);
+    for (const index of indexes) await this.#calls.remove(plan, replicaId(actor, plan.device, index));
+    await this.#calls.end(plan);
     placed.indexes = [...old.indexes];
   }
 
-  async #end(plan: PoolPlan): Promise<void> {
-    const pools = this.options.pools();
-    if (!pools) return;
-    await callSupervisor(pools, { type: 'terminateChild', id: plan.id });
-    await callSupervisor(pools, { type: 'deleteChild', id: plan.id });
+  /** An exchange is over, however it went: whatever changed meanwhile is looked at now. */
+  #exchanged(placed: Placed): void {
+    placed.exchanging = false;
+    this.#reconsider(placed);
   }
 
-  #settle(replica: string, ready: boolean, why: string): void {
-    const awaited = this.#awaited.get(replica);
-    this.#awaited.delete(replica);
-    awaited?.(ready, why);
+  // ------------------------------------------------------------------------------------------------------------ devices
+
+  /** Compares where the actor runs with where it should, and moves it. Called after everything that may change the answer. */
+  #reconsider(placed: Placed): void {
+    const { clock, devices } = this.options;
+    clock.clearTimeout(placed.look);
+    if (this.#stopped || placed.exchanging || this.#placed.get(placed.runtime.name) !== placed || !this.#calls.running) return;
+    const choice = this.#choose(placed);
+    const isHere = choice.to !== 'wait' && choice.to !== 'nowhere' && choice.device === placed.plan?.device && (placed.alive || placed.resort === 'waiting');
+    if (!isHere) {
+      if (choice.to === 'device') void this.#move(placed, choice);
+      else if (choice.to === 'last-resort') void this.#lastResort(placed, choice);
+      else if (choice.to === 'nowhere') void this.#evacuate(placed, choice.reason);
+    }
+    const dueMs = nextRetryMs({ states: devices(), pauses: placed.pauses }, clock.now());
+    if (dueMs !== undefined) placed.look = clock.setTimeout(() => this.#reconsider(placed), dueMs + 1);
+  }
+
+  /**
+   * To a device it would rather be on, or away from one that broke or that its pool gave up on. Where it failed before,
+   * and where the new pool must win over one that lives, one replica goes first and must prove.
+   */
+  async #move(placed: Placed, choice: Target): Promise<void> {
+    const from = placed.plan?.device;
+    if (!placed.alive && !placed.pauses.has(choice.device)) {
+      const refused = await this.#calls.start(this.#whole(placed, choice));
+      if (refused === undefined && from !== undefined && from !== choice.device) this.#moved(placed, from, choice);
+      return;
+    }
+    placed.exchanging = true;
+    try {
+      const stopped = await this.#exchange(placed, placed.edition, choice);
+      if (stopped === undefined) this.#moved(placed, from, choice);
+      else placed.pauses.set(choice.device, afterFailure(placed.pauses.get(choice.device), stopped, this.options.clock.now()));
+    } finally {
+      this.#exchanged(placed);
+    }
+  }
+
+  #moved(placed: Placed, from: string | undefined, { device, degraded }: Target): void {
+    const actor = placed.runtime.name;
+    this.options.story.tell('moved', degraded ?? `${device} can be used again`, { actor, device, detail: { from, to: device } });
+  }
+
+  /** Its whole pool, at once: nothing of it serves, so there is nothing to overlap with. */
+  #whole(placed: Placed, choice: Target): ChildSpec {
+    const { board } = this.options;
+    const actor = placed.runtime.name;
+    const plan = planPool(placed.edition, choice, placed.plan ? ++placed.generation : 0);
+    const indexes = Array.from({ length: placed.edition.spec.replicas }, () => placed.nextIndex++);
+    this.#strike(placed);
+    for (const index of indexes) board.addReplica(actor, replicaId(actor, plan.device, index), plan.device);
+    this.#standsOn(placed, plan, indexes);
+    return poolChild(plan, indexes);
+  }
+
+  #standsOn(placed: Placed, plan: PoolPlan, indexes: number[]): void {
+    const { board, clock } = this.options;
+    const { name, dispatcher } = placed.runtime;
+    clock.clearTimeout(placed.retry);
+    placed.plan = plan;
+    placed.indexes = indexes;
+    placed.alive = true;
+    placed.resort = 'none';
+    board.poolChanged(name, undefined);
+    board.placed(name, plan.degraded);
+    dispatcher.setProspect(true, `starting on ${plan.device}`);
+  }
+
+  /** No usable device is left: nothing runs until one is. */
+  async #evacuate(placed: Placed, reason: string): Promise<void> {
+    const { plan, alive } = placed;
+    this.#unplaced(placed, reason);
+    if (!plan || !alive) return;
+    placed.alive = false;
+    placed.exchanging = true;
+    this.options.story.tell('moved', reason, { actor: placed.runtime.name, device: plan.device, detail: { from: plan.device } });
+    try {
+      await this.#calls.end(plan);
+      this.#strike(placed);
+    } finally {
+      this.#exchanged(placed);
+    }
+  }
+
+  #unplaced(placed: Placed, reason: string): void {
+    const { name, dispatcher } = placed.runtime;
+    this.options.clock.clearTimeout(placed.retry);
+    placed.resort = 'none';
+    this.options.board.poolChanged(name, reason);
+    dispatcher.setProspect(false, reason);
+    this.options.unplaced(name, reason);
+  }
+
+  /** Takes the replicas of a pool that is gone off the board. */
+  #strike({ plan, indexes, runtime }: Placed): void {
+    if (plan) for (const index of indexes) this.options.board.removeReplica(runtime.name, replicaId(runtime.name, plan.device, index));
+  }
+
+  #choose({ edition, pauses, plan }: Placed): DeviceChoice {
+    const { devices, clock } = this.options;
+    return chooseDevice({ wanted: edition.spec.devices, states: devices(), pauses, present: plan?.device }, clock.now());
   }
 
   // -------------------------------------------------------------------------------------------------------- last resort
 
   #gaveUp(placed: Placed): void {
-    const { plan, runtime } = placed;
-    const { board, story, clock } = this.options;
-    const actor = runtime.name;
-    const waitMs = plan.edition.spec.restart.backoff.maxMs;
-    const last = [...board.actors.get(actor)!.replicas.values()].find((replica) => replica.lastExit)?.lastExit;
+    const { board, clock } = this.options;
+    const { device } = placed.plan!;
+    const last = [...board.actors.get(placed.runtime.name)!.replicas.values()].find((replica) => replica.lastExit)?.lastExit;
     const why = `gave up after too many restarts (last: ${last ? `${last.reason}: ${last.detail}` : 'unknown'})`;
-    board.poolChanged(actor, `${why}; one replica is tried every ${waitMs} ms`);
-    runtime.dispatcher.setProspect(false, why);
+    placed.alive = false;
+    placed.resort = 'none';
+    placed.pauses.set(device, afterFailure(placed.pauses.get(device), why, clock.now()));
+    this.#reconsider(placed);
+  }
+
+  /** Nowhere else to go: one replica at the longest backoff, here, for as long as it takes. */
+  async #lastResort(placed: Placed, choice: Target): Promise<void> {
+    const { board, story, clock } = this.options;
+    const { name: actor, dispatcher } = placed.runtime;
+    const { maxMs } = placed.edition.spec.restart.backoff;
+    const why = placed.pauses.get(choice.device)!.reason;
+    const left = placed.plan;
+    placed.resort = 'waiting';
+    if (left && left.device !== choice.device) await this.#leaveFor(placed, left, choice);
+    if (this.#stopped) return;
+    const plan = placed.plan!;
+    board.poolChanged(actor, `${why}; one replica is tried every ${maxMs} ms`);
+    dispatcher.setProspect(false, why);
+    if (left !== plan) story.tell('moved', choice.degraded ?? why, { actor, device: plan.device, detail: { from: left?.device, to: plan.device } });
     placed.retry = clock.setTimeout(() => {
-      const pools = this.options.pools();
-      if (!pools || this.#stopped) return;
-      placed.lastResort = true;
+      if (this.#stopped || placed.exchanging) return;
+      placed.resort = 'tried';
+      placed.alive = true;
       story.tell('pool-retry', 'one replica is tried', { actor, device: plan.device });
-      void callSupervisor(pools, { type: 'startChild', spec: lastResortPool(plan, placed.indexes[0]!) });
-    }, waitMs);
+      void this.#calls.start(lastResortPool(plan, placed.indexes[0]!));
+    }, maxMs);
+  }
+
+  async #leaveFor(placed: Placed, left: PoolPlan, choice: Target): Promise<void> {
+    const { board } = this.options;
+    const actor = placed.runtime.name;
+    placed.exchanging = true;
+    if (placed.alive) await this.#calls.end(left);
+    this.#strike(placed);
+    placed.alive = false;
+    placed.plan = planPool(placed.edition, choice, ++placed.generation);
+    for (const index of placed.indexes) board.addReplica(actor, replicaId(actor, choice.device, index), choice.device);
+    board.placed(actor, choice.degraded);
+    placed.exchanging = false;
   }
 
   /** The one replica of a last resort is proven: the others follow, and the actor is whole again. */
   #fillUp(placed: Placed): void {
-    placed.lastResort = false;
-    this.options.board.poolChanged(placed.runtime.name, undefined);
+    const { board, clock } = this.options;
+    const plan = placed.plan!;
+    const pause = placed.pauses.get(plan.device);
+    placed.resort = 'none';
+    if (pause) placed.pauses.set(plan.device, released(pause, clock.now()));
+    board.poolChanged(placed.runtime.name, undefined);
     placed.runtime.dispatcher.setProspect(true, 'restarting');
-    const pool = this.#pool(placed.plan);
+    const pool = this.#calls.pool(plan);
     if (!pool) return;
-    for (const index of placed.indexes.slice(1)) void callSupervisor(pool, { type: 'startChild', spec: replicaChild(placed.plan, index) });
+    for (const index of placed.indexes.slice(1)) void callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) });
   }
 
-  #pool(plan: PoolPlan): SupervisorRef | undefined {
-    const pools = this.options.pools();
-    return pools && findSupervisor(pools, plan.id);
-  }
-
-  #deviceFor(spec: ActorSpec): string {
-    return spec.devices.find((wanted) => this.options.devices.includes(wanted))!;
+  #forgetTimers({ retry, look }: Placed): void {
+    this.options.clock.clearTimeout(retry);
+    this.options.clock.clearTimeout(look);
   }
 }

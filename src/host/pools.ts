@@ -19,12 +19,14 @@ export interface PoolPlan {
   readonly id: string;
   readonly edition: Edition;
   readonly device: string;
+  /** Why its answers are second best; undefined on the actor's first choice. */
+  readonly degraded: string | undefined;
   readonly effects: ReplicaEffects;
 }
 
-export function planPool(edition: Edition, device: string, generation: number): PoolPlan {
+export function planPool(edition: Edition, { device, degraded }: { readonly device: string; readonly degraded?: string }, generation: number): PoolPlan {
   const id = `${edition.spec.name}@${device}${generation > 0 ? `~${generation}` : ''}`;
-  return { id, edition, device, effects: edition.effects(device) };
+  return { id, edition, device, degraded, effects: edition.effects(device, degraded) };
 }
 
 /** `ocr-rec-cpu-0`, `ocr-rec-cuda1-3`: usable as a NATS token and a file name. */

@@ -36,6 +36,8 @@ export interface ProverOptions {
   readonly nextRunId: () => number;
   /** Something an operator should know: replicas disagreed. */
   readonly tell: (reason: string) => void;
+  /** The device broke under the question. */
+  readonly deviceFailed: (detail: string) => void;
 }
 
 /** Proves the replicas of one actor on one device. */
@@ -107,9 +109,11 @@ export class Prover {
     return { ok: true, proof: 'loaded-only' };
   }
 
-  #ask(lane: Lane, inputs: Outputs, outputs?: readonly string[]): Promise<RunReply | undefined> {
-    const { spec, nextRunId } = this.options;
-    return lane.run({ id: nextRunId(), requestId: 'golden', inputs, ...(outputs && { outputs }), budgetMs: spec.startTimeoutMs, path: [spec.name] });
+  async #ask(lane: Lane, inputs: Outputs, outputs?: readonly string[]): Promise<RunReply | undefined> {
+    const { spec, nextRunId, deviceFailed } = this.options;
+    const reply = await lane.run({ id: nextRunId(), requestId: 'golden', inputs, ...(outputs && { outputs }), budgetMs: spec.startTimeoutMs, path: [spec.name] });
+    if (reply && !reply.ok && reply.deviceFatal) deviceFailed(reply.message);
+    return reply;
   }
 
   /** Session options change the last digits, so they are part of what an answer is compared within. */

@@ -21,7 +21,7 @@ export interface Place {
 }
 
 const levels: Partial<Record<EventType, LogLevel>> = {
-  'replica-exit': 'warn', 'pool-gave-up': 'error', 'bus-down': 'warn', quarantined: 'warn', zombie: 'error', 'host-dead': 'warn',
+  'replica-exit': 'warn', 'pool-gave-up': 'error', 'bus-down': 'warn', quarantined: 'warn', 'model-changed': 'warn', zombie: 'error', 'host-dead': 'warn',
 };
 
 export class Story {

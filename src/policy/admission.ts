@@ -52,3 +52,17 @@ export function predictedWaitMs(queue: Pick<QueueFacts, 'count' | 'running' | 'l
 export function learnServiceMs(known: number | undefined, measuredMs: number): number {
   return known === undefined ? measuredMs : known + (measuredMs - known) / 8;
 }
+
+const AHEAD_MS = 2;
+const AHEAD_MAX = 8;
+const ANSWERS_MIN = 32;
+
+/**
+ * How many runs may wait in a lane behind the running one. One closes the gap between two runs; for runs of microseconds
+ * the way there and back is longer than the run, so more of them travel together, as long as together they take no
+ * longer than 2 ms: what was posted cannot be overtaken, and after a crash all of it must run again.
+ */
+export function runsAhead(laneMs: number, answers: number): number {
+  if (answers < ANSWERS_MIN) return 1;
+  return Math.max(1, Math.min(AHEAD_MAX, Math.floor(AHEAD_MS / Math.max(laneMs, AHEAD_MS / AHEAD_MAX))));
+}

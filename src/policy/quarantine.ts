@@ -22,6 +22,17 @@ export function isQuarantined(quarantine: Quarantine, fingerprint: string, nowMs
   return end !== undefined && end > nowMs;
 }
 
+/** An equal request was seen to be harmless, or an operator takes it upon himself. */
+export function release(quarantine: Quarantine, fingerprint: string): Quarantine {
+  const until = new Map(quarantine.until);
+  return until.delete(fingerprint) ? { until } : quarantine;
+}
+
+/** What still counts, oldest first, with the time that is left: what one process can tell the next, whose clock is another. */
+export function remaining(quarantine: Quarantine, nowMs: number): { readonly fingerprint: string; readonly leftMs: number }[] {
+  return [...quarantine.until].filter(([, end]) => end > nowMs).map(([fingerprint, end]) => ({ fingerprint, leftMs: end - nowMs }));
+}
+
 /** Whether anything can match at all: spares healthy hosts the fingerprint of every request. */
 export function isEmpty(quarantine: Quarantine, nowMs: number): boolean {
   for (const end of quarantine.until.values()) if (end > nowMs) return false;

@@ -3,8 +3,11 @@
  *
  * The caller must see one answer, so the request is run again, but a request that itself ends lanes must not walk
  * through all of them. Whoever was running when a lane died by itself is therefore a suspect and runs alone next time;
- * only a death in such a solo run proves guilt (semantics, section 2). Requests that were merely posted ahead never
- * ran and carry no suspicion.
+ * only a death in such a solo run proves guilt (semantics, section 2).
+ *
+ * Two refinements that real deaths taught. A lane that crashes may take along an answer it had not sent yet, so after a
+ * crash the run posted ahead is a suspect as well. And a SIGKILL from outside (an operator, a test, the kernel short of
+ * memory) during a solo run proves nothing the first time, because it happens to innocents; the second time it does.
  */
 
 export interface LostRun {
@@ -13,8 +16,10 @@ export interface LostRun {
   readonly wasRunning: boolean;
   /** The lane ended by itself, as opposed to an end regrow ordered for reasons other than this run. */
   readonly laneDiedByItself: boolean;
-  /** It ran alone, on probation. */
-  readonly solo: boolean;
+  /** Runs alone, on probation, this one included; 0 when this was none. */
+  readonly soloRuns: number;
+  /** The lane was ended by a signal from outside. */
+  readonly killed: boolean;
   /** Executions so far, this one included if it was running. */
   readonly attempts: number;
   /** Executions this request may have in all, on this and other hosts. */
@@ -40,7 +45,7 @@ export type ReplayDecision =
 export function afterLaneLoss(run: LostRun): ReplayDecision {
   if (!run.wasRunning) return 'requeue';
   if (!run.idempotent) return 'unknown';
-  if (run.solo && run.laneDiedByItself) return 'poison';
+  if (run.laneDiedByItself && run.soloRuns >= (run.killed ? 2 : 1)) return 'poison';
   if (run.attempts >= run.attemptsMax || !run.budgetLeft) return 'exhausted';
   return run.laneDiedByItself ? 'solo' : 'replay';
 }

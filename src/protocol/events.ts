@@ -4,7 +4,8 @@ export type EventType =
   | 'host-ready' | 'host-draining' | 'host-suspect' | 'host-dead'
   | 'replica-ready' | 'replica-exit' | 'replica-restart' | 'replica-ejected'
   | 'pool-gave-up' | 'pool-retry'
-  | 'moved' | 'quarantined' | 'spec-changed' | 'zombie'
+  | 'device-usable' | 'device-unusable' | 'device-fenced'
+  | 'moved' | 'quarantined' | 'spec-changed' | 'model-changed' | 'zombie'
   | 'bus-down' | 'bus-up';
 
 export interface RegrowEvent {

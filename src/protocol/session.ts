@@ -11,6 +11,8 @@ export interface Session {
   readonly metadata?: ModelMetadata;
   /** Name and version of what computes, for status and for the key of recorded golden answers. */
   readonly runtime: string;
+  /** What an operator should know of the load, though it went well. */
+  readonly notice?: string;
   run(task: RunTask): Promise<RunReply>;
   /** The caller of a run that is under way is gone. */
   cancel?(runId: number): void;

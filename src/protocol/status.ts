@@ -42,6 +42,8 @@ export interface ActorStatus {
   readonly ready: number;
   readonly state: ActorState;
   readonly reason: string;
+  /** Something an operator should look at though it serves: the model file on disk is not the pinned one any more. */
+  readonly notice?: string;
   readonly queue: { readonly count: number; readonly bytes: number };
   readonly requests: Readonly<Record<Outcome, number>>;
   readonly replays: number;

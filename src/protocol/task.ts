@@ -22,10 +22,12 @@ export interface SessionOptions {
 export interface LoadTask {
   readonly actor: string;
   readonly kind: 'model' | 'module';
-  /** Absolute path of the .onnx file or of the ES module. */
+  /** Absolute path of the .onnx file or of the ES module; a small model may also be a base64 `data:` URL. */
   readonly file: string;
   /** SHA-256 (hex) the model file must have; other bytes fail the load with `model changed on disk`. */
   readonly sha256?: string;
+  /** Copy of the pinned bytes, loaded instead when `file` has other bytes by now or is gone. */
+  readonly keptFile?: string;
   /** `cpu`, `cuda:0`, `webgpu:0`. */
   readonly device: string;
   readonly session: SessionOptions;
@@ -34,7 +36,8 @@ export interface LoadTask {
 }
 
 export type LoadReply =
-  | { readonly ok: true; readonly metadata?: ModelMetadata; readonly runtime: string; readonly loadMs: number }
+  /** `notice`: it was loaded, but not as the spec says; an operator should look. */
+  | { readonly ok: true; readonly metadata?: ModelMetadata; readonly runtime: string; readonly loadMs: number; readonly notice?: string }
   /** `permanent`: the same bytes will fail again (corrupt file, module throws), as opposed to a passing condition. */
   | { readonly ok: false; readonly message: string; readonly permanent: boolean; readonly deviceFatal: boolean };
 

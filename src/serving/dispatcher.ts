@@ -5,7 +5,7 @@
  * nothing itself: admission, replay and availability are policies. Deliberately knows no wire format.
  */
 import { ServeError, type Outcome } from '../errors.js';
-import { admit, learnServiceMs, predictedWaitMs } from '../policy/admission.js';
+import { admit, learnServiceMs, predictedWaitMs, runsAhead } from '../policy/admission.js';
 import { noResults, shouldEject, withResult } from '../policy/ejection.js';
 import { RunTimes, suspectAfterMs } from '../policy/latency.js';
 import { nextAvailability, takesRequests, type Availability, type AvailabilityEvent } from '../policy/availability.js';
@@ -24,6 +24,9 @@ import { Ticket, outcomeOf, type InferAnswer, type InferCall, type TicketEnd } f
 
 /** How often running runs are looked at. A suspicion is at most this late. */
 const WATCH_MS = 25;
+
+/** A look that comes later than this says more about this process than about its lanes. */
+const LATE_MS = 50;
 
 export interface DispatcherOptions {
   readonly name: string;
@@ -48,6 +51,8 @@ export interface DispatcherEvents {
   doubted(route: Route, reason: string): void;
   /** A run on it is late; undefined when it answered after all. */
   slow(route: Route, runningMs: number | undefined): void;
+  /** Its device cannot be used from now on; it gets no more work. */
+  deviceFailed(route: Route, detail: string): void;
   /** It fails where its siblings do not. */
   errs(route: Route, detail: string): void;
   /** A request ended a replica in a solo run. */
@@ -65,8 +70,17 @@ export class Dispatcher implements RouteListener {
   readonly #suspects: Suspects;
   readonly #slots: Slot[] = [];
   #open = 0;
+  /** Replica that reported a device as broken, per device, since its last new replica. */
+  readonly #failedOn = new Map<string, string>();
+  /** Of the newest replica. */
+  #version = '';
   #next = 0;
   #serviceMs: number | undefined;
+  /** Learned time a run takes inside its lane, without the way there and back. */
+  #laneMs: number | undefined;
+  #answers = 0;
+  /** Runs that may wait in a lane behind those that run. */
+  #ahead = 1;
   #availability: Availability = { state: 'starting' };
   #restartUnderWay = true;
   #downReason = 'the host is starting';
@@ -89,7 +103,8 @@ export class Dispatcher implements RouteListener {
   submit(call: InferCall): Promise<InferAnswer> {
     const { clock } = this.shared;
     const nowMs = clock.now();
-    const budgetMs = Math.min(call.timeoutMs ?? this.options.timeoutMs, this.options.timeoutMaxMs);
+    // What an operator tries again may have to wait for a replica of its own; no caller can say `suspect`.
+    const budgetMs = call.suspect ? (call.timeoutMs ?? this.options.timeoutMaxMs) : Math.min(call.timeoutMs ?? this.options.timeoutMs, this.options.timeoutMaxMs);
     if (call.signal?.aborted) {
       this.outcomes.canceled++;
       return Promise.reject(call.signal.reason);
@@ -123,9 +138,20 @@ export class Dispatcher implements RouteListener {
         onAbort = () => void ticket.cancel(call.signal!.reason);
         call.signal.addEventListener('abort', onAbort, { once: true });
       }
+      if (call.suspect) {
+        this.#suspects.add(ticket, -Infinity); // never one of a crowd: it was found guilty before
+        this.#trySolo();
+        return;
+      }
       this.#enqueue(ticket, 'last');
       this.#pump();
     });
+  }
+
+  /** An answer given in good faith could not be delivered (too large for the bus): the request ends as rejected. */
+  answerRefused(): void {
+    this.outcomes.ok--;
+    this.outcomes.rejected++;
   }
 
   get queueCount(): number {
@@ -158,7 +184,8 @@ export class Dispatcher implements RouteListener {
     if (!takesRequests(this.#availability)) {
       return new ServeError('UNAVAILABLE', `actor ${name} has no ready replica here: ${this.#downReason}`, { retryAfterMs: 1000 });
     }
-    if (this.shared.isQuarantined(() => this.#fingerprint(call.inputs), nowMs)) {
+    if (call.suspect) return undefined;
+    if (this.shared.isQuarantined(() => this.#fingerprint(call.inputs, this.#version), nowMs)) {
       this.quarantined++;
       return new ServeError('POISON', `an equal request ended a replica of ${name} in a run of its own; it is refused for ${this.options.quarantineMs} ms`);
     }
@@ -178,12 +205,13 @@ export class Dispatcher implements RouteListener {
     return predictedWaitMs({ count: this.#queue.count, running: this.#running(), lanes: this.#lanes(), serviceMs: this.#serviceMs });
   }
 
+  /** Lanes that take work now or in a moment: a lane set aside for a solo run is back after one run. */
   #lanes(): number {
-    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'open' ? slot.route.concurrency : 0), 0);
+    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'closed' ? 0 : slot.route.concurrency), 0);
   }
 
   #running(): number {
-    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'open' ? slot.runs.length : 0), 0);
+    return this.#slots.reduce((sum, slot) => sum + (slot.mode === 'closed' ? 0 : slot.runs.length), 0);
   }
 
   // -------------------------------------------------------------------------------------------------- requests go out
@@ -216,7 +244,7 @@ export class Dispatcher implements RouteListener {
         this.#next = (this.#next + i + 1) % count;
         return slot;
       }
-      if (ticket.idempotent && slot.roomAhead && (!ahead || slot.runs.length < ahead.runs.length)) ahead = slot;
+      if (ticket.idempotent && slot.roomAhead(this.#ahead) && (!ahead || slot.runs.length < ahead.runs.length)) ahead = slot;
     }
     return ahead;
   }
@@ -228,6 +256,7 @@ export class Dispatcher implements RouteListener {
     };
     ticket.attempts++;
     ticket.onLanes++;
+    if (solo) ticket.soloRuns++;
     slot.add(run, nowMs);
     this.#watchForHangs();
     void slot.route.lane
@@ -248,6 +277,10 @@ export class Dispatcher implements RouteListener {
     const nowMs = this.shared.clock.now();
     const tookMs = runningMs(run, nowMs);
     this.#serviceMs = learnServiceMs(this.#serviceMs, tookMs);
+    if (reply.ok) {
+      this.#laneMs = learnServiceMs(this.#laneMs, reply.runMs);
+      this.#ahead = runsAhead(this.#laneMs, ++this.#answers);
+    }
     this.#runTimes.learn(shapeOf(run), tookMs);
     slot.lastAnswerMs = nowMs;
     slot.remove(run, nowMs);
@@ -258,11 +291,14 @@ export class Dispatcher implements RouteListener {
     if (ticket.ended) this.lateResults++;
     else if (refused !== undefined) this.#refused(slot, run, refused);
     else if (reply.ok) {
-      const { replica, incarnation, version, device } = slot.route;
-      ticket.answer({ outputs: reply.outputs, servedBy: `${replica}#${incarnation}`, attempts: ticket.attempts, version, device });
+      const { replica, incarnation, version, device, degraded } = slot.route;
+      ticket.answer({ outputs: reply.outputs, servedBy: `${replica}#${incarnation}`, attempts: ticket.attempts, version, device, ...(degraded !== undefined && { degraded }) });
+    } else if (reply.deviceFatal && slot.route.device !== 'cpu') {
+      this.#lostDevice(run, reply.message);
     } else {
       ticket.failWith(reply.code, reply.message, reply.outcome && { outcome: reply.outcome });
     }
+    if (!reply.ok && reply.deviceFatal && slot.route.device !== 'cpu') this.#closeDevice(slot, reply.message);
     if (slot.mode === 'suspect') {
       slot.mode = 'open'; // it answers, so it is not frozen
       this.events.slow(slot.route, undefined);
@@ -271,6 +307,29 @@ export class Dispatcher implements RouteListener {
     this.#trySolo();
     this.#pump();
     this.#noticeIdle();
+  }
+
+  /** The device under the run broke: what may run twice is run again, and by then on another device or another replica. */
+  #lostDevice({ ticket }: Run, why: string): void {
+    if (ticket.onLanes > 0 || ticket.waiting) return;
+    if (!ticket.idempotent) {
+      ticket.failWith('UNAVAILABLE', `${why}; it is not idempotent, so it was not repeated`, { outcome: 'unknown' });
+    } else if (ticket.attempts < ticket.attemptsMax && this.shared.takeReplay(this.shared.clock.now())) {
+      this.replays++;
+      this.#enqueue(ticket, 'first');
+    } else {
+      ticket.failWith('UNAVAILABLE', `${why}; ${ticket.attempts} executions are used up or the host's replay budget is empty`);
+    }
+  }
+
+  /** One replica's fault may be its own context; a second one's is the device's, and then its siblings there get no more work either. */
+  #closeDevice(slot: Slot, why: string): void {
+    const { device } = slot.route;
+    const second = this.#failedOn.has(device) && this.#failedOn.get(device) !== slot.route.replica;
+    this.#failedOn.set(device, slot.route.replica);
+    const closing = second ? this.#slots.filter((other) => other.route.device === device) : [slot];
+    for (const { route } of closing) this.routeClosed(route);
+    this.events.deviceFailed(slot.route, why);
   }
 
   /** A refused answer is tried once more, elsewhere if there is an elsewhere; the replica proves itself meanwhile. */
@@ -299,6 +358,8 @@ export class Dispatcher implements RouteListener {
 
   routeAdded(route: Route): void {
     const slot = new Slot(route);
+    this.#version = route.version;
+    this.#failedOn.delete(route.device);
     // A request suspected of ending replicas runs on the newcomer first, alone: if it is guilty, nobody else is hit.
     if (this.#suspects.count > 0) slot.mode = 'reserved';
     this.#slots.push(slot);
@@ -345,7 +406,7 @@ export class Dispatcher implements RouteListener {
     slot.mode = 'closed';
     this.#slots.splice(this.#slots.indexOf(slot), 1);
     const ended = exit.reason === 'crashed' || exit.reason === 'killed';
-    const crowd = ended && this.shared.laneDied(nowMs);
+    const crowd = ended && this.shared.laneDied(nowMs, slot.runs.map((run) => run.ticket));
     if (wasRouted) this.#lostRoute(`replica ${slot.route.replica} ended (${exit.reason}: ${exit.detail})`);
     this.events.laneLost(slot.route, slot.runs.map((run) => run.ticket.call.requestId));
     // Newest first, because each goes back to the head of the queue.
@@ -358,16 +419,15 @@ export class Dispatcher implements RouteListener {
   #lost(slot: Slot, run: Run, exit: LaneExit, laneDiedByItself: boolean): void {
     const { ticket } = run;
     ticket.onLanes--;
-    const wasRunning = slot.wasRunning(run);
+    // A replica that breaks may take along an answer it had not sent yet: then the run posted ahead was the one that ran.
+    const wasRunning = slot.wasRunning(run) || exit.reason === 'crashed';
     if (!wasRunning) ticket.attempts--;
     if (ticket.ended || ticket.waiting || ticket.onLanes > 0) return;
     const nowMs = this.shared.clock.now();
     const decide = (budgetLeft: boolean) =>
       afterLaneLoss({
         idempotent: ticket.idempotent, wasRunning, laneDiedByItself,
-        // Whoever sends SIGKILL to a replica on probation (an operator, the kernel short of memory) proves nothing about
-        // the request on it: it stays a suspect and runs alone again, while it has executions left.
-        solo: run.solo && exit.reason !== 'killed',
+        soloRuns: run.solo ? ticket.soloRuns : 0, killed: exit.reason === 'killed',
         attempts: ticket.attempts, attemptsMax: ticket.attemptsMax, budgetLeft,
       });
     let decision = decide(true);
@@ -389,7 +449,7 @@ export class Dispatcher implements RouteListener {
         ticket.failWith('UNAVAILABLE', `${what}; ${ticket.attempts} executions are used up or the host's replay budget is empty`);
         return;
       case 'poison': {
-        const print = this.#fingerprint(ticket.inputs);
+        const print = this.#fingerprint(ticket.inputs, slot.route.version);
         this.shared.quarantine(print, nowMs, this.options.quarantineMs);
         this.events.poisoned(ticket, print, exit);
         ticket.failWith('POISON', `this input ended a replica of ${this.options.name} in a run of its own (${exit.reason}: ${exit.detail})`);
@@ -404,7 +464,9 @@ export class Dispatcher implements RouteListener {
   #trySolo(): void {
     for (const slot of this.#slots) {
       if (slot.mode !== 'reserved' || slot.runs.length > 0) continue;
-      const ticket = this.#suspects.take();
+      // A caller's request may cost the replacement; what an operator tries again only ever a replica beside one that serves.
+      const serving = this.#slots.some((other) => other.mode === 'open');
+      const ticket = this.#suspects.take(({ call }) => serving || !call.suspect);
       if (ticket) {
         slot.mode = 'solo';
         this.#post(slot, ticket, true);
@@ -435,6 +497,11 @@ export class Dispatcher implements RouteListener {
     return slot?.runs.find((run) => run.id === runId);
   }
 
+  /** Replicas that take work; a suspect is only ever run beside one of them. */
+  get openCount(): number {
+    return this.#slots.filter((slot) => slot.mode === 'open').length;
+  }
+
   /** Whether the replica runs a suspect request alone. */
   onProbation(replica: string): boolean {
     return this.#slots.some((slot) => slot.route.replica === replica && slot.mode === 'solo');
@@ -453,22 +520,26 @@ export class Dispatcher implements RouteListener {
 
   #watchForHangs(): void {
     if (this.#hangTimer !== undefined) return;
+    const { clock } = this.shared;
     const periodMs = Math.min(WATCH_MS, Math.max(20, this.options.hangMs / 8));
-    this.#hangTimer = this.shared.clock.setTimeout(() => {
+    const dueMs = clock.now() + periodMs;
+    this.#hangTimer = clock.setTimeout(() => {
       this.#hangTimer = undefined;
-      const nowMs = this.shared.clock.now();
-      let watching = false;
-      for (const slot of [...this.#slots]) {
-        this.#suspectIfLate(slot, nowMs);
-        const hung = slot.runs.find((run) => runningMs(run, nowMs) > this.options.hangMs);
-        if (hung) {
-          hung.hung = true;
-          slot.route.lane.kill('hung', `a run took longer than hangMs (${this.options.hangMs})`);
-        }
-        watching ||= slot.runs.length > 0;
-      }
-      if (watching) this.#watchForHangs();
+      const nowMs = clock.now();
+      // A late timer is this process's own fault: answers may be waiting in its queue, so nobody is judged this time.
+      if (nowMs - dueMs <= LATE_MS) for (const slot of [...this.#slots]) this.#judgeRuns(slot, nowMs);
+      if (this.#slots.some((slot) => slot.runs.length > 0)) this.#watchForHangs();
     }, periodMs);
+  }
+
+  #judgeRuns(slot: Slot, nowMs: number): void {
+    this.#suspectIfLate(slot, nowMs);
+    const hung = slot.runs.find((run) => runningMs(run, nowMs) > this.options.hangMs);
+    if (!hung || hung.hung) return;
+    hung.hung = true;
+    // A process takes a moment to die, and nothing may be posted to it meanwhile. A solo run has the lane for itself anyway.
+    if (slot.mode !== 'solo') this.routeClosed(slot.route);
+    slot.route.lane.kill('hung', `a run took longer than hangMs (${this.options.hangMs})`);
   }
 
   /** A run much longer than its like: what may run twice is run elsewhere too, if there is an elsewhere. */
@@ -557,8 +628,9 @@ export class Dispatcher implements RouteListener {
     this.#noticeIdle();
   }
 
-  #fingerprint(inputs: readonly NamedTensor[]): string {
-    return `${this.options.name}:${fingerprint(inputs, this.shared.hash)}`;
+  /** Of actor, version and inputs: what ended one version may be harmless to the next. */
+  #fingerprint(inputs: readonly NamedTensor[], version: string): string {
+    return `${this.options.name}:${version}:${fingerprint(inputs, this.shared.hash)}`;
   }
 
   #isIdle(): boolean {

@@ -5,10 +5,11 @@
  * Deliberately knows nothing of subscriptions: host/ decides when this endpoint is reachable.
  */
 import { ServeError, isServeError } from '../errors.js';
-import type { BusMessage, Clock, Random } from '../ports.js';
+import type { BusMessage, Clock, JsonCodec, Random } from '../ports.js';
 import { encodeError } from '../protocol/error-body.js';
 import { answerHeaders, errorHeaders, readRequestHeaders } from '../protocol/headers.js';
-import { decodeRequest, encodeResponse, encodedBytes, joinEncoded, type InferRequest } from '../protocol/infer.js';
+import { OFF_LOOP_BYTES, jsonBytesOf } from '../protocol/codec-task.js';
+import { decodeRequest, encodeResponse, encodedBytes, joinEncoded, type Encoded, type InferRequest, type InferResponse } from '../protocol/infer.js';
 import { selectOutputs } from '../protocol/validate.js';
 import type { Router } from './router.js';
 
@@ -20,6 +21,8 @@ export interface EndpointOptions {
   readonly random: Random;
   /** Largest answer the bus takes, in bytes; may change when a server is replaced. */
   readonly answerBytesMax: () => number;
+  /** For JSON too large for this loop; without it everything is done here. */
+  readonly codec?: JsonCodec | undefined;
 }
 
 /** Room for headers in the bus's payload limit, which counts them too. */
@@ -56,32 +59,61 @@ export class Endpoint {
 
   async #infer(message: BusMessage): Promise<void> {
     const { actor, host, random } = this.options;
-    const headers = readRequestHeaders(message.headers);
-    const request = decodeRequest(message.data, headers.jsonLength);
-    const outputs = selectOutputs(request.outputs, this.router.entry(actor)?.metadata);
+    const receivedMs = this.options.clock.now();
+    const { headers, request, outputs } = await this.#read(message);
+    const readMs = this.options.clock.now() - receivedMs;
     const answer = await this.router.infer(actor, {
       inputs: request.inputs,
       outputs,
       requestId: headers.requestId ?? request.id ?? random.ulid(),
-      timeoutMs: headers.timeoutMs,
+      timeoutMs: headers.timeoutMs === undefined ? undefined : headers.timeoutMs - readMs,
       idempotent: headers.runOnce ? false : undefined,
       priority: headers.priority,
       attemptsLeft: headers.attemptsLeft,
     });
-    const encoded = encodeResponse({ modelName: actor, modelVersion: answer.version, outputs: answer.outputs }, request);
-    this.#checkSize(encodedBytes(encoded), request);
+    const encoded = await this.#encode({ modelName: actor, modelVersion: answer.version, outputs: answer.outputs }, request);
+    const tooLarge = this.#tooLarge(encodedBytes(encoded), request);
+    if (tooLarge) {
+      this.router.entry(actor)?.dispatcher.answerRefused();
+      throw tooLarge;
+    }
     const facts = {
       servedBy: `${host}/${answer.servedBy}`, attempts: answer.attempts, modelVersion: answer.version, device: answer.device,
+      ...(answer.degraded !== undefined && { degraded: answer.degraded }),
       ...(encoded.jsonLength !== undefined && { jsonLength: encoded.jsonLength }),
     };
     this.#respond(message, joinEncoded(encoded), answerHeaders(facts));
   }
 
-  #checkSize(bytes: number, request: InferRequest): void {
+  /** What cannot be read never reaches the router, which counts everything else. */
+  async #read(message: BusMessage) {
+    const entry = this.router.entry(this.options.actor);
+    try {
+      const headers = readRequestHeaders(message.headers);
+      const decoding = this.#decode(message.data, headers.jsonLength);
+      const request = decoding instanceof Promise ? await decoding : decoding;
+      return { headers, request, outputs: selectOutputs(request.outputs, entry?.metadata) };
+    } catch (error) {
+      if (entry) entry.dispatcher.outcomes.rejected++;
+      throw error;
+    }
+  }
+
+  #decode(bytes: Uint8Array, jsonLength: number | undefined): InferRequest | Promise<InferRequest> {
+    const { codec } = this.options;
+    return codec && (jsonLength ?? bytes.byteLength) > OFF_LOOP_BYTES ? codec.decodeRequest(bytes, jsonLength) : decodeRequest(bytes, jsonLength);
+  }
+
+  #encode(response: InferResponse, request: InferRequest): Encoded | Promise<Encoded> {
+    const { codec } = this.options;
+    return codec && jsonBytesOf(response, request) > OFF_LOOP_BYTES ? codec.encodeResponse(response, request) : encodeResponse(response, request);
+  }
+
+  #tooLarge(bytes: number, request: InferRequest): ServeError | undefined {
     const bytesMax = this.options.answerBytesMax() - HEADER_BYTES;
-    if (bytes <= bytesMax) return;
+    if (bytes <= bytesMax) return undefined;
     const cure = request.binaryOutputDefault ? 'request fewer outputs, or send less per request' : 'ask for binary outputs (parameters.binary_data_output: true), fewer outputs, or send less per request';
-    throw new ServeError('PAYLOAD_TOO_LARGE', `the answer has ${bytes} bytes, the bus takes ${bytesMax}: ${cure}`);
+    return new ServeError('PAYLOAD_TOO_LARGE', `the answer has ${bytes} bytes, the bus takes ${bytesMax}: ${cure}`);
   }
 
   #respond(message: BusMessage, data: Uint8Array, headers: Record<string, string>): void {

@@ -16,6 +16,8 @@ export interface Route {
   readonly concurrency: number;
   readonly lane: Lane;
   readonly metadata: ModelMetadata | undefined;
+  /** Why its answers are second best: a device the actor would rather be on cannot be used. */
+  readonly degraded?: string | undefined;
 }
 
 export interface RouteListener {

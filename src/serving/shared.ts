@@ -3,7 +3,7 @@
  * and the quarantine.
  */
 import { MASS_DEATH_MS, countRequests, freshReplayBudget, takeReplay, type ReplayBudget } from '../policy/replay.js';
-import { confirmPoison, emptyQuarantine, isEmpty, isQuarantined, type Quarantine } from '../policy/quarantine.js';
+import { confirmPoison, emptyQuarantine, isEmpty, isQuarantined, release, remaining, type Quarantine } from '../policy/quarantine.js';
 import type { Clock } from '../ports.js';
 import type { HashChunks } from '../tensor/digest.js';
 
@@ -25,7 +25,8 @@ export class SharedServing {
   #runId = 0;
   #budget: ReplayBudget;
   #requests = 0;
-  #lastDeathMs = -Infinity;
+  /** Of the last MASS_DEATH_MS. */
+  #deaths: { readonly atMs: number; readonly runs: readonly object[] }[] = [];
   #absolve: (() => void)[] = [];
   #quarantine: Quarantine = emptyQuarantine;
 
@@ -60,10 +61,15 @@ export class SharedServing {
     this.#absolve.push(absolve);
   }
 
-  /** A lane died by itself. @returns true when another one did within the last 100 ms, so no request is to blame. */
-  laneDied(nowMs: number): boolean {
-    const mass = nowMs - this.#lastDeathMs <= MASS_DEATH_MS;
-    this.#lastDeathMs = nowMs;
+  /**
+   * A lane died by itself. @returns true when another one did within the last 100 ms, so no request is to blame.
+   * Deaths that one request was part of make no crowd: a poison's solo run may well end 80 ms after its first one did.
+   * @param runs what was on the lane, by identity
+   */
+  laneDied(nowMs: number, runs: readonly object[]): boolean {
+    this.#deaths = this.#deaths.filter(({ atMs }) => nowMs - atMs <= MASS_DEATH_MS);
+    const mass = this.#deaths.some((death) => !death.runs.some((request) => runs.includes(request)));
+    this.#deaths.push({ atMs: nowMs, runs });
     if (mass) for (const absolve of this.#absolve) absolve();
     return mass;
   }
@@ -75,6 +81,18 @@ export class SharedServing {
 
   quarantine(fingerprint: string, nowMs: number, quarantineMs: number): void {
     this.#quarantine = confirmPoison(this.#quarantine, fingerprint, nowMs, quarantineMs);
+  }
+
+  /** @returns whether it was there */
+  release(fingerprint: string): boolean {
+    const before = this.#quarantine;
+    this.#quarantine = release(before, fingerprint);
+    return this.#quarantine !== before;
+  }
+
+  /** What outlives this process; `quarantine` of each entry puts it back. */
+  quarantined(): { readonly fingerprint: string; readonly leftMs: number }[] {
+    return remaining(this.#quarantine, this.clock.now());
   }
 
   #flushRequests(nowMs: number): void {

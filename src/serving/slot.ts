@@ -40,9 +40,6 @@ export interface Run {
   hung: boolean;
 }
 
-/** One run may wait in the lane behind those that run: it closes the gap between two runs. */
-const AHEAD = 1;
-
 export class Slot {
   readonly runs: Run[] = [];
   mode: SlotMode = 'open';
@@ -57,9 +54,9 @@ export class Slot {
     return this.mode === 'open' && this.runs.length < this.route.concurrency;
   }
 
-  /** Whether an idempotent run may be posted behind the running ones. */
-  get roomAhead(): boolean {
-    return this.mode === 'open' && this.runs.length < this.route.concurrency + AHEAD;
+  /** Whether an idempotent run may be posted behind the running ones, `ahead` of them at most. */
+  roomAhead(ahead: number): boolean {
+    return this.mode === 'open' && this.runs.length < this.route.concurrency + ahead;
   }
 
   add(run: Run, nowMs: number): void {

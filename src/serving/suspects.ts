@@ -17,10 +17,10 @@ export class Suspects {
     this.#waiting.push({ ticket, sinceMs: nowMs });
   }
 
-  /** The oldest. */
-  take(): Ticket | undefined {
-    const ticket = this.#waiting.shift()?.ticket;
-    if (ticket) ticket.waiting = false;
+  /** The oldest that may run. */
+  take(mayRun: (ticket: Ticket) => boolean): Ticket | undefined {
+    const ticket = this.#waiting.find((entry) => mayRun(entry.ticket))?.ticket;
+    if (ticket) this.remove(ticket);
     return ticket;
   }
 

@@ -21,6 +21,8 @@ export interface InferCall {
   /** Actors this call came through, outermost first. Empty for calls from outside. */
   readonly path?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** An operator tries a quarantined request again: it runs alone, on a replica that is not the last one, or not at all. */
+  readonly suspect?: boolean | undefined;
 }
 
 export interface InferAnswer {
@@ -30,6 +32,8 @@ export interface InferAnswer {
   readonly attempts: number;
   readonly version: string;
   readonly device: string;
+  /** Why the answer is second best. */
+  readonly degraded?: string | undefined;
 }
 
 export type TicketEnd =
@@ -41,6 +45,8 @@ export class Ticket {
   inputs: readonly NamedTensor[];
   /** Runs that started or are believed to have started. */
   attempts = 0;
+  /** Runs alone, as a suspect. */
+  soloRuns = 0;
   /** Copies of it now on lanes; two while a suspect replica still has the first. */
   onLanes = 0;
   /** Replica whose answer to it was refused. */

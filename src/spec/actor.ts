@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { budgetReachable } from '../policy/backoff.js';
+import { fromTyped, type TensorLike } from '../tensor/typed.js';
 import { bytes, deviceId, milliseconds, sha256Hex, tensorLiteral, token } from './fields.js';
 import { restartSchema, type RestartSpec } from './restart.js';
 
@@ -61,6 +62,9 @@ export const actorFields = {
   }).prefault({}).describe('Answers refused before they leave. A refused one is tried once elsewhere, and the replica proves itself again.'),
   proveEveryMs: milliseconds.min(100).default(60_000).describe('An idle replica answers its golden input again this often, in ms; stretched so that proving costs a host less than 0.5 % of a core.'),
   freshMs: milliseconds.min(100).optional().describe('Ready means a success or a proof within this time, in ms. Default: twice proveEveryMs.'),
+  memory: z.strictObject({
+    bytesMax: bytes.optional().describe('Resident memory a replica\'s cell may have. Default: no bound, only steady growth counts.'),
+  }).optional().describe('When set, a cell that is larger than memory.bytesMax, or that grows without an end, is replaced with overlap. Needs isolation "process".'),
   startTimeoutMs: milliseconds.min(1).default(60_000).describe('Longest a start (spawn, load, prove) may take, in ms.'),
   shutdownMs: milliseconds.min(0).default(5000).describe('Time a replica gets to finish what it runs when it is stopped, in ms.'),
   restart: restartSchema.prefault({}).describe('Restart type, budget and backoff.'),
@@ -73,6 +77,7 @@ export const actorSchema = z.strictObject(actorFields).superRefine((actor, conte
   }
   if (actor.timeoutMs > actor.timeoutMaxMs) problem(['timeoutMs'], `${actor.timeoutMs} is over timeoutMaxMs (${actor.timeoutMaxMs})`);
   if (actor.model !== undefined && actor.concurrency !== 1) problem(['concurrency'], 'is for modules; a model runs one request at a time per replica, use "replicas"');
+  if (actor.memory !== undefined && actor.isolation === 'thread') problem(['memory'], 'is for isolation "process": a thread shares the memory of the host');
   if (actor.restart.backoff.minMs > actor.restart.backoff.maxMs) problem(['restart', 'backoff', 'minMs'], `is over maxMs (${actor.restart.backoff.maxMs})`);
   const restart = withIntensity(actor.restart, actor.replicas);
   const reachable = budgetReachable(restart, actor.replicas);
@@ -81,6 +86,13 @@ export const actorSchema = z.strictObject(actorFields).superRefine((actor, conte
     for (const [name, tensor] of Object.entries(tensors ?? {})) {
       const wanted = tensor.shape.reduce((product, dimension) => product * dimension, 1);
       if (tensor.data.length !== wanted) problem(['golden', side, name, 'data'], `has ${tensor.data.length} elements, shape [${tensor.shape}] needs ${wanted}`);
+      else {
+        try {
+          fromTyped(tensor as TensorLike);
+        } catch (error) {
+          problem(['golden', side, name, 'data'], (error as Error).message);
+        }
+      }
     }
   }
 });

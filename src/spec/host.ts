@@ -39,6 +39,11 @@ const hostFields = {
   queueBytesMax: bytes.default(512 * MiB).describe('Bytes of waiting requests over all actors.'),
   guardian: z.boolean().default(true).describe('Whether `regrow start` puts this host under a guardian process, which replaces it when it dies or stands still. Embedded hosts have none.'),
   loopStallMs: milliseconds.min(100).default(10_000).describe('How long the main loop of a guarded host may stand still before the host is replaced, in ms.'),
+  deadLetters: z.union([z.literal(false), z.strictObject({
+    countMax: z.number().int().min(1).max(10_000).default(100).describe('Requests kept at most; the oldest give way.'),
+    bytesMax: bytes.default(256 * MiB).describe('Bytes of kept requests at most; a larger one is kept by its shapes only.'),
+    keepMs: milliseconds.min(1).default(86_400_000).describe('How long a request is kept, in ms.'),
+  })]).prefault({}).describe('Requests that ended a replica in a run of their own, kept in dataDir (else in memory) to look at and to try again. false = their hash and shapes only.'),
   drainMs: milliseconds.min(0).default(30_000).describe('How long a stopping host waits for the requests it accepted, in ms.'),
   actors: z.array(actorSchema).default([]).describe('What this host serves.'),
 } as const;

@@ -51,6 +51,8 @@ export interface ReplicaEffects {
   vitals(id: string): { readonly lastAnswerMs: number; readonly busy: boolean } | undefined;
   /** Asked when the lane ended: whether the death counts against the pool's restart budget. */
   charged(id: string): boolean;
+  /** Its device cannot be used from now on, by anybody. */
+  deviceFailed(detail: string): void;
   /** Every change worth showing. */
   changed(view: ReplicaView): void;
 }
@@ -160,7 +162,11 @@ const laneActor = fromCallback<Order, ReplicaInput>(({ input, sendBack, receive 
   const load = async (): Promise<void> => {
     const reply = await lane.load();
     if (ended) return;
-    if (!reply.ok) return report({ type: 'lane.loadFailed', detail: reply.message });
+    if (!reply.ok) {
+      report({ type: 'lane.loadFailed', detail: reply.message });
+      if (reply.deviceFatal) effects.deviceFailed(reply.message);
+      return;
+    }
     loaded = reply;
     report({ type: 'lane.loaded', threadId: lane.threadId, loaded: reply });
   };

@@ -66,14 +66,53 @@ describe('dispatch', () => {
 });
 
 describe('a lane dies', () => {
-  test('by itself: the running request is replayed alone on the replacement, the one posted ahead at once elsewhere', async () => {
+  test('by itself: whoever was on it may have done it, the one posted ahead too; each is replayed alone on the replacement', async () => {
+    const stage = new ServingStage();
+    const [one, two] = [await stage.replica(), await stage.replica()];
+    for (const id of ['a', 'b', 'c']) await stage.send(id); // one, two, ahead on one
+    await stage.die(one, 'crashed', 'SIGABRT');
+    assert.deepEqual(two.on, ['b']);
+    const three = await stage.replica();
+    assert.equal(three.on.length, 1);
+    await stage.answer(three);
+    assert.equal(three.on.length, 1);
+    await stage.answer(three);
+    assert.deepEqual([stage.endOf('a'), stage.endOf('c')], ['ok', 'ok']);
+  });
+
+  test('a solo run that ends a replica within 100 ms of its first death is proof, no crowd', async () => {
+    const stage = new ServingStage();
+    const one = await stage.replica();
+    await stage.send('a');
+    await stage.die(one);
+    await stage.clock.advance(80);
+    await stage.die(await stage.replica());
+    assert.equal(stage.endOf('a'), 'POISON');
+  });
+
+  test('killed from outside in its solo run: no proof, it runs alone again while it has executions left', async () => {
+    const stage = new ServingStage();
+    const one = await stage.replica();
+    await stage.send('a');
+    await stage.die(one, 'killed', 'SIGKILL');
+    await stage.clock.advance(150);
+    await stage.die(await stage.replica(), 'killed', 'SIGKILL');
+    await stage.clock.advance(150);
+    const three = await stage.replica();
+    assert.deepEqual(three.on, ['a']);
+    await stage.answer(three);
+    assert.equal(stage.endOf('a'), 'ok');
+    assert.deepEqual(stage.poisoned, []);
+  });
+
+  test('killed: the running request is replayed alone on the replacement, the one posted ahead at once elsewhere', async () => {
     const stage = new ServingStage();
     const [one, two] = [await stage.replica(), await stage.replica()];
     await stage.send('a'); // one
     await stage.send('b'); // two
     await stage.send('c'); // ahead on one
     assert.deepEqual(one.on, ['a', 'c']);
-    await stage.die(one, 'crashed', 'exit code 134');
+    await stage.die(one, 'killed', 'SIGKILL');
     assert.deepEqual(stage.lost, [['a', 'c']]);
     assert.deepEqual(two.on, ['b', 'c']);
     const three = await stage.replica();
@@ -136,6 +175,16 @@ describe('a lane dies', () => {
     await stage.clock.advance(600_001);
     await stage.send('a-later', { inputs: [{ name: 'x', datatype: 'UINT8', shape: [1], data: new TextEncoder().encode('a') }] });
     assert.deepEqual(three.on, ['a-later'], 'quarantine ends');
+  });
+
+  test('killed from outside in two solo runs: that is no accident any more, it is poison that exhausts memory', async () => {
+    const stage = new ServingStage();
+    await stage.replica().then((lane) => stage.send('a').then(() => stage.die(lane, 'killed', 'SIGKILL')));
+    for (let solo = 0; solo < 2; solo++) {
+      await stage.clock.advance(150);
+      await stage.die(await stage.replica(), 'killed', 'SIGKILL');
+    }
+    assert.equal(stage.endOf('a'), 'POISON');
   });
 
   test('two lanes within 100 ms make no suspects: both requests go on as usual', async () => {

@@ -32,6 +32,7 @@ export class ServingStage {
   readonly lost: string[][] = [];
   readonly doubted: string[] = [];
   readonly slow: string[] = [];
+  readonly failedDevices: string[] = [];
   readonly erring: string[] = [];
   #routes = 0;
 
@@ -41,6 +42,7 @@ export class ServingStage {
     this.dispatcher = new Dispatcher({ ...stageDefaults, ...options }, this.shared, {
       availability: (takes) => this.availability.push(takes),
       doubted: (route) => this.doubted.push(route.replica),
+      deviceFailed: (route) => this.failedDevices.push(`${route.device} under ${route.replica}`),
       slow: (route, ms) => this.slow.push(`${route.replica} ${ms === undefined ? 'answered' : 'late'}`),
       errs: (route) => this.erring.push(route.replica),
       laneLost: (_route, ids) => this.lost.push([...ids]),
@@ -49,10 +51,10 @@ export class ServingStage {
   }
 
   /** A proven replica joins. */
-  async replica(concurrency = 1): Promise<SimLane & { route: Route }> {
+  async replica(concurrency = 1, place: { readonly device?: string; readonly degraded?: string } = {}): Promise<SimLane & { route: Route }> {
     const lane = new SimLane();
     const number = ++this.#routes;
-    const route: Route = { actor: 'echo', replica: `echo-${number}`, incarnation: 1, device: 'cpu', version: 'v', concurrency, lane, metadata: undefined };
+    const route: Route = { actor: 'echo', replica: `echo-${number}`, incarnation: 1, device: 'cpu', version: 'v', concurrency, lane, metadata: undefined, ...place };
     this.dispatcher.routeAdded(route);
     await settle();
     return Object.assign(lane, { route });

@@ -12,7 +12,7 @@ let pids = 1000;
 export class SimLane implements Lane {
   readonly pid = ++pids;
   readonly threadId = 1;
-  readonly memoryBytes = 0;
+  memoryBytes: number = 0;
   readonly spawned = Promise.resolve();
   /** Posted and not answered, in order. */
   readonly pending: PendingRun[] = [];
@@ -60,7 +60,7 @@ export class SimLane implements Lane {
     return run.task.requestId;
   }
 
-  die(reason: ExitReason = 'killed', detail = 'SIGKILL'): void {
+  die(reason: ExitReason = 'crashed', detail = 'SIGSEGV'): void {
     if (this.ended) return;
     this.ended = { reason, detail };
     for (const run of this.pending.splice(0)) run.settle(undefined);

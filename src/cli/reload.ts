@@ -1,0 +1,20 @@
+/**
+ * SIGHUP: the host file is read again and applied. A file with problems changes nothing, and every problem is logged by
+ * its path; keys of the host itself are named, because only a restart changes them. Never rejects.
+ */
+import type { Host } from '../host/host.js';
+import { SpecError } from '../host/create-host.js';
+import type { Log } from '../ports.js';
+import { readHostFile } from './host-file.js';
+
+export async function reloadHost(host: Host, file: string, log: Log): Promise<void> {
+  try {
+    const { changes, needRestart } = await host.apply(readHostFile(file));
+    for (const { actor, change, reason } of changes) log.log(change === 'refused' ? 'error' : 'info', 'reload-change', { actor, change, reason });
+    if (needRestart.length > 0) log.log('warn', 'reload-needs-restart', { keys: needRestart, reason: 'these keys take effect at the next start only' });
+    log.log('info', 'reloaded', { file, changed: changes.filter(({ change }) => change !== 'unchanged').length });
+  } catch (error) {
+    const problems = error instanceof SpecError ? error.problems : [{ path: '', message: String(error) }];
+    for (const { path, message } of problems) log.log('error', 'reload-refused', { file, path, reason: message });
+  }
+}

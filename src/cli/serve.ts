@@ -1,0 +1,64 @@
+/** The host of `regrow start`: serves until a signal or its guardian asks it to stop, or its root supervisor gives up. */
+import { connectGuardian, type GuardianLink } from '../adapters/process-guardian.js';
+import { systemClock, systemRandom } from '../adapters/system-clock.js';
+import { Host } from '../host/host.js';
+import { packageVersion } from '../host/version.js';
+import type { Log } from '../ports.js';
+import type { HostSpec } from '../spec/host.js';
+import { EXIT } from './exit.js';
+import { readHostFile } from './host-file.js';
+import { reloadHost } from './reload.js';
+import { onSignals } from './signals.js';
+
+/** Of a stop, beyond the drain and the replicas' own budgets: unsubscribing, telling, closing. */
+const STOP_EXTRA_MS = 20_000;
+
+/** @throws SpecError, DataDirLocked */
+export async function serve(file: string, log: Log): Promise<number> {
+  const guardian = connectGuardian();
+  let started: Promise<Host> | undefined;
+  // Before there is a host, its file is about to be read anyway.
+  const reload = (): void => void started?.then((host) => reloadHost(host, file, log), () => {});
+  const stopAsked = whenAskedToStop(guardian, log, reload);
+  try {
+    const spec = readHostFile(file);
+    guardian?.hello({ loopStallMs: spec.loopStallMs, stopMs: stopMsOf(spec) });
+    started = Host.start(spec, { clock: systemClock, random: systemRandom, log, version: packageVersion() });
+    const host = await started;
+    const gaveUp = await Promise.race([stopAsked.then(() => false), host.drainOrdered.then(() => false), host.ended.then(() => true)]);
+    await host.stop();
+    const code = gaveUp ? EXIT.gaveUp : EXIT.ok;
+    guardian?.stopped(code);
+    if (host.zombies > 0) endDespiteZombies(host.zombies, log);
+    return code;
+  } finally {
+    guardian?.close();
+  }
+}
+
+/** A thread that never came back keeps a process from ending, and `process.exit` would wait for it as well. */
+function endDespiteZombies(zombies: number, log: Log): void {
+  log.log('error', 'zombies', { zombies, reason: 'everything is answered and stopped, but a thread does not end: ending the process by SIGKILL' });
+  process.kill(process.pid, 'SIGKILL');
+}
+
+/** A second wish changes nothing: the drain has a deadline of its own, and whoever wants less has SIGKILL. */
+function whenAskedToStop(guardian: GuardianLink | undefined, log: Log, reload: () => void): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = (reason: string): void => {
+      log.log('info', 'asked-to-stop', { reason });
+      resolve();
+    };
+    onSignals({ stop, reload });
+    guardian?.onMessage((message) => {
+      if (message.type === 'drain') stop(message.reason);
+      else if (message.type === 'reload') reload();
+    });
+    void guardian?.gone.then(() => stop('the guardian is gone'));
+  });
+}
+
+/** The longest an orderly stop may take: the drain, then the pools one after the other, each within its budget. */
+function stopMsOf({ drainMs, actors }: HostSpec): number {
+  return drainMs + actors.reduce((sum, { shutdownMs }) => sum + shutdownMs, 0) + STOP_EXTRA_MS;
+}

@@ -1,0 +1,135 @@
+/**
+ * The invariants of restarts, read from the story the host tells: budget, backoff, and that nothing starts unasked.
+ *
+ * Whether a death in the solo run of a suspect was charged cannot be seen from outside, so such deaths are taken both
+ * ways: the budget must hold without them, and giving up must be justified with them.
+ */
+import { delayCapMs } from '../../src/policy/backoff.js';
+import type { ActorSpec } from '../../src/spec/actor.js';
+import type { History, LaneLife, Moment } from './history.js';
+import type { Invariant } from './invariants.js';
+
+/** As in host/pools.ts. */
+const EXITS_COALESCE_MS = 100;
+
+/** One restart the host allowed, or the end of the pool instead. */
+interface Verdict extends Moment {
+  readonly replica: string;
+  readonly gaveUp: boolean;
+  readonly attempt: number;
+  readonly delayMs: number;
+  /** Undefined: no limit, the pool is a last resort. */
+  readonly intensity: number | undefined;
+  readonly startFailed: boolean;
+  readonly lane: LaneLife;
+  readonly perhapsFree: boolean;
+}
+
+/** Verdicts of one pool's life after the other. */
+function* poolLives(history: History, { name }: ActorSpec): Generator<Verdict[]> {
+  let verdicts: Verdict[] = [];
+  let exited: { replica: string; startFailed: boolean } | undefined;
+  for (const [index, entry] of history.sim.entries.entries()) {
+    if (entry.type !== 'told' || entry.actor !== name) continue;
+    if (entry.event === 'replica-exit') exited = { replica: entry.replica!, startFailed: entry.fields['context'] === 'start_error' };
+    const gaveUp = entry.event === 'pool-gave-up';
+    if (entry.event !== 'replica-restart' && !gaveUp) continue;
+    const replica = gaveUp ? String(entry.fields['reason']).split(' ')[0]! : entry.replica!;
+    const lane = history.lanesOf(name).filter((candidate) => candidate.replica === replica && candidate.exited && candidate.exited.index < index).at(-1)!;
+    const numbers = /(\d+) restarts in the window, (\d+) failures in a row/.exec(String(entry.fields['reason']));
+    verdicts.push({
+      atMs: entry.atMs, index, replica, gaveUp, lane,
+      attempt: gaveUp ? Number(numbers?.[2]) : Number(entry.fields['attempt']),
+      delayMs: gaveUp ? 0 : Number(entry.fields['delayMs']),
+      intensity: gaveUp ? undefined : (entry.fields['intensity'] as number | undefined),
+      startFailed: exited?.replica === replica && exited.startFailed,
+      perhapsFree: endedSolo(history, lane),
+    });
+    if (!gaveUp) continue;
+    yield verdicts;
+    verdicts = [];
+  }
+  yield verdicts;
+}
+
+function endedSolo(history: History, lane: LaneLife): boolean {
+  const pending = history.pendingAt(lane, lane.exited!);
+  if (pending.length !== 1) return false;
+  const { runs } = history.requests.get(pending[0]!.request!)!;
+  return runs.slice(0, runs.indexOf(pending[0]!)).some((earlier) => history.casts(earlier));
+}
+
+export const budget: Invariant = function* (history) {
+  for (const actor of history.actors) {
+    const { intensity, periodMs, consecutiveMax } = actor.restart;
+    for (const verdicts of poolLives(history, actor)) {
+      const charged: number[] = [];
+      const perhaps: number[] = [];
+      for (const verdict of verdicts) {
+        if (!verdict.gaveUp && verdict.intensity === undefined) continue;
+        const { atMs } = verdict;
+        if (!verdict.perhapsFree && (verdict.startFailed || !covered(charged, atMs))) charged.push(atMs);
+        if (verdict.startFailed || !covered(perhaps, atMs) || verdict.perhapsFree) perhaps.push(atMs);
+        const least = charged.filter((at) => at >= atMs - periodMs).length;
+        const most = perhaps.filter((at) => at >= atMs - periodMs).length;
+        if (!verdict.gaveUp && least > intensity) yield `${actor.name}: restart ${least} within ${periodMs} ms authorised at ${atMs}, intensity is ${intensity}`;
+        if (verdict.gaveUp && most <= intensity && verdict.attempt <= consecutiveMax) yield `${actor.name} gave up at ${atMs} after ${most} restarts in the window (${intensity}) and ${verdict.attempt} in a row (${consecutiveMax})`;
+      }
+    }
+  }
+};
+
+const covered = (counted: readonly number[], atMs: number): boolean => counted.length > 0 && atMs - counted.at(-1)! <= EXITS_COALESCE_MS;
+
+export const backoff: Invariant = function* (history) {
+  for (const actor of history.actors) {
+    const { resetAfterMs, backoff: own } = actor.restart;
+    for (const verdicts of poolLives(history, actor)) {
+      const failures = new Map<string, number>();
+      for (const { replica, lane, attempt, atMs, delayMs, gaveUp, intensity, perhapsFree } of verdicts) {
+        const goneMs = Math.min(lane.exited!.atMs, lane.killed?.atMs ?? Infinity);
+        const readyMs = lane.ready ? goneMs - lane.ready.atMs : 0;
+        const known = failures.get(replica) ?? 0;
+        // Within a few milliseconds of resetAfterMs either is right.
+        const bases = [...(readyMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
+        const expected = bases.flatMap((base) => (perhapsFree ? [base, base + 1] : [base + 1]));
+        if (!expected.includes(attempt)) yield `${replica} at ${atMs}: attempt ${attempt}, expected ${expected.join(' or ')} (ready for ${readyMs} ms of ${resetAfterMs})`;
+        failures.set(replica, attempt);
+        if (gaveUp) continue;
+        // Without a limit it is a last resort, which always waits longest, or was asked for so.
+        const mostMs = delayCapMs(intensity === undefined ? { ...own, minMs: own.maxMs } : own, attempt);
+        const leastMs = delayCapMs(intensity === undefined && actor.restart.intensity !== Infinity ? { ...own, minMs: own.maxMs } : own, attempt) * (1 - own.jitter);
+        if (delayMs > mostMs + 1e-6 || delayMs < leastMs - 1e-6) yield `${replica} at ${atMs}: delay ${delayMs} for attempt ${attempt}, expected ${leastMs} to ${mostMs}`;
+      }
+    }
+  }
+};
+
+/** Every lane was opened for a reason the host has told: its boot, a restart after its delay, a retry of the pool. */
+export const noStartUnasked: Invariant = function* (history) {
+  for (const actor of history.actors) {
+    const ids = Array.from({ length: actor.replicas }, (_, index) => `${actor.name}-${actor.devices[0]!.replace(':', '')}-${index}`);
+    const due = new Map<string, number>(ids.map((id) => [id, 0]));
+    let lastResort = false;
+    for (const entry of history.sim.entries) {
+      if (entry.type === 'told' && entry.actor === actor.name) {
+        if (entry.event === 'replica-restart') due.set(entry.replica!, entry.atMs + Number(entry.fields['delayMs']));
+        if (entry.event === 'pool-gave-up') due.clear();
+        if (entry.event === 'pool-retry') {
+          lastResort = true;
+          due.set(ids[0]!, entry.atMs);
+        }
+        if (entry.event === 'replica-ready' && lastResort) {
+          lastResort = false;
+          for (const id of ids.slice(1)) due.set(id, entry.atMs);
+        }
+      }
+      if (entry.type !== 'laneOpened' || entry.actor !== actor.name) continue;
+      const dueMs = due.get(entry.replica);
+      due.delete(entry.replica);
+      if (dueMs === undefined) yield `${entry.replica} was started at ${entry.atMs} and nobody had asked for it`;
+      else if (entry.atMs < dueMs - 0.001) yield `${entry.replica} was started at ${entry.atMs}, its delay ends at ${dueMs}`;
+      else if (entry.atMs > dueMs + 5 + history.stalledMs(dueMs, entry.atMs)) yield `${entry.replica} was started at ${entry.atMs}, late by ${entry.atMs - dueMs} ms`;
+    }
+  }
+};

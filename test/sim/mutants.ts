@@ -1,0 +1,120 @@
+/**
+ * Checkers that have never caught anything prove nothing. Each mutant is the host with one rule broken on purpose; each
+ * must be caught by an invariant.
+ *
+ * A mutant is made of the compiled files: copied to a folder of their own, a few characters changed there, loaded from
+ * there. So no production code carries a switch for it, and policies (plain functions that nothing can replace at run
+ * time) can be broken like everything else. An edit that does not match exactly once is an error: a mutant that changes
+ * nothing would be a checker that proves nothing.
+ */
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { repositoryRoot } from '../support/root.js';
+import type { Violation } from './invariants.js';
+
+interface Edit {
+  /** Below src, without extension. */
+  readonly file: string;
+  readonly from: RegExp;
+  readonly to: string;
+}
+
+export interface Mutant {
+  readonly name: string;
+  readonly edits: readonly Edit[];
+  /** Seeds tried at most. */
+  readonly seedsMax: number;
+}
+
+const mutant = (name: string, file: string, from: RegExp, to: string, seedsMax = 40): Mutant => ({ name, edits: [{ file, from, to }], seedsMax });
+
+export const mutants: readonly Mutant[] = [
+  mutant('drop replay', 'policy/replay', /\? 'solo' : 'replay'/, "? 'exhausted' : 'exhausted'"),
+  {
+    name: 'count per child',
+    edits: [
+      { file: 'policy/supervise', from: /chargeRestart\(ledger\.window,/, to: 'chargeRestart(child.window ?? { authorisedAt: [] },' },
+      { file: 'policy/supervise', from: /patchChild\(ledger\.children, id, \{ phase: 'restarting', alive: false \}\)/, to: "patchChild(ledger.children, id, { phase: 'restarting', alive: false, window: charge.window })" },
+    ],
+    seedsMax: 40,
+  },
+  mutant('reset backoff on start', 'policy/supervise', /\{ phase: 'running' \}/, "{ phase: 'running', failures: 0 }"),
+  mutant('route before proof', 'supervision/replica', /'lane\.loaded': \{ target: 'proving'/, "'lane.loaded': { target: '#replica.ready'"),
+  mutant('forget reverse order', 'supervision/steps', /idsOf\(draft\.ledger\.children\)\.toReversed\(\)/, 'idsOf(draft.ledger.children)'),
+  mutant('lose a ticket on exit', 'serving/dispatcher', /slot\.runs\.splice\(0\)\.reverse\(\)/, 'slot.runs.splice(0).reverse().slice(1)'),
+  mutant('forget hold', 'policy/availability', /event\.restartUnderWay && holdMs > 0/, 'false'),
+  {
+    name: 'answer twice',
+    edits: [
+      { file: 'serving/ticket', from: /#finish\(end\) \{\s*if \(this\.#ended\)/, to: '#finish(end) {\n        if (false)' },
+      { file: 'serving/dispatcher', from: /if \(ticket\.ended\)(\s*this\.lateResults)/, to: 'if (false)$1' },
+    ],
+    seedsMax: 40,
+  },
+  mutant('one execution too many', 'serving/dispatcher', /Math\.min\(1 \+ this\.options\.replaysMax,/, 'Math.min(2 + this.options.replaysMax,'),
+  mutant('ignore Attempts-Left', 'serving/dispatcher', /, call\.attemptsLeft \?\? Infinity\)/, ', Infinity)', 100),
+  mutant('repeat what is not idempotent', 'policy/replay', /if \(!run\.idempotent\)/, 'if (false)'),
+  mutant('hedge what is not idempotent', 'serving/dispatcher', /ticket\.onLanes > 1 \|\| !ticket\.idempotent/, 'ticket.onLanes > 1'),
+  mutant('skip quarantine', 'serving/shared', /(\n +)(quarantine\([^)]*\) \{)/, '$1$2$1    return;', 100),
+  mutant('suspects run like others', 'policy/replay', /\? 'solo' : 'replay'/, "? 'replay' : 'replay'"),
+  mutant('blame without a solo run', 'policy/replay', /run\.solo && run\.laneDiedByItself/, 'run.laneDiedByItself'),
+  mutant('spend the last replica on a suspect', 'serving/dispatcher', /if \(open\.length < 2\)/, 'if (open.length < 1)'),
+  mutant('judge by a late timer', 'supervision/replica', /if \(late\)/, 'if (false)', 200),
+  mutant('judge runs by a late timer', 'serving/dispatcher', /nowMs - dueMs <= LATE_MS/, 'true', 100),
+  mutant('post to a lane condemned', 'serving/dispatcher', /if \(slot\.mode !== 'solo'\)\s*this\.routeClosed\(slot\.route\);/, '', 100),
+  mutant('replay without a budget', 'policy/replay', /if \(sum\(now\.replays\) >=/, 'if (false && sum(now.replays) >=', 400),
+  mutant('budget off by one', 'policy/restart', /authorisedAt\.length > limits\.intensity/, 'authorisedAt.length > limits.intensity + 1'),
+  mutant('exits never coalesce', 'policy/restart', /const covered = coalesceMs > 0/, 'const covered = false', 100),
+  mutant('drain into the void', 'host/actor-runtime', /unrouted: \(replica\) => routes\.close\(replica\)/, 'unrouted: () => {}'),
+  mutant('forget the unsubscribe', 'host/links', /for \(const subscription of this\.#inference\.get\(actor\)\)\s*subscription\.unsubscribe\(\);/, ''),
+  mutant('leave a timer behind', 'serving/dispatcher', /this\.shared\.clock\.clearTimeout\(this\.#hangTimer\);/, ''),
+  mutant('leak queued bytes', 'serving/queue', /this\.bytes -= ticket\.bytes;/, ''),
+  mutant('a pool that gave up stays away', 'host/placement', /placed\.retry = clock\.setTimeout\(\(\) => \{/, 'placed.retry = clock.setTimeout(() => {\n            return;'),
+];
+
+export interface Caught {
+  readonly mutant: string;
+  readonly seed: number;
+  /** Name of the invariant that caught it, and what it said first. */
+  readonly by: readonly string[];
+  readonly detail: string;
+}
+
+/** Tries seeds in order until one betrays the mutant; undefined if none does. */
+export async function hunt(target: Mutant, firstSeed = 1): Promise<Caught | undefined> {
+  const folder = build(target);
+  try {
+    // Types only: the modules are the mutant's own.
+    const load = (file: string): Promise<unknown> => import(pathToFileURL(join(folder, 'test', 'sim', `${file}.js`)).href);
+    const { simulate } = (await load('world')) as typeof import('./world.js');
+    const { check } = (await load('invariants')) as typeof import('./invariants.js');
+    for (let seed = firstSeed; seed < firstSeed + target.seedsMax; seed++) {
+      const violations: Violation[] = check(await simulate(seed));
+      const [first] = violations;
+      if (first) return { mutant: target.name, seed, by: [...new Set(violations.map(({ invariant }) => invariant))], detail: first.detail };
+    }
+    return undefined;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function build(target: Mutant): string {
+  const compiled = fileURLToPath(new URL('../..', import.meta.url));
+  const folder = mkdtempSync(join(tmpdir(), 'regrow-mutant-'));
+  for (const part of ['src', 'test/sim', 'test/support']) {
+    cpSync(join(compiled, part), join(folder, part), { recursive: true, filter: (path) => !/\.(map|d\.ts)$/.test(path) });
+  }
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n');
+  symlinkSync(join(repositoryRoot(), 'node_modules'), join(folder, 'node_modules'), 'junction');
+  for (const { file, from, to } of target.edits) {
+    const path = join(folder, 'src', `${file}.js`);
+    const text = readFileSync(path, 'utf8');
+    const places = [...text.matchAll(new RegExp(from, 'g'))].length;
+    if (places !== 1) throw new Error(`mutant "${target.name}": ${from} is found ${places} times in ${file}, wanted once`);
+    writeFileSync(path, text.replace(from, to));
+  }
+  return folder;
+}

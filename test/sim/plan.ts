@@ -1,0 +1,187 @@
+/**
+ * What one seed asks of the world: which actors, which requests and which faults, when. Nothing here looks at the host;
+ * a plan is the same whatever the host makes of it.
+ *
+ * Contents of requests are words: `echo 7` is answered, `poison 3` ends the lane that runs it, `stuck 3` never returns,
+ * `error 3` is answered with a failure, `call 7` asks another actor first. Equal contents are equal requests.
+ */
+import type { HostOptions } from '../../src/spec/host.js';
+import { answerOf, bytesOf } from './work.js';
+import { Chance } from './chance.js';
+
+export const faultKinds = [
+  'die-running', 'die-idle', 'die-spawning', 'die-loading', 'die-proving', 'freeze', 'hang', 'slow', 'load-failure', 'prove-failure', 'mass-death', 'stall',
+  'poison', 'stuck',
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface FaultPlan {
+  readonly atMs: number;
+  readonly kind: Exclude<FaultKind, 'poison' | 'stuck'>;
+  readonly actor: string;
+  /** Uniform in [0, 1): chooses among what there is to hit. */
+  readonly chance: number;
+  readonly durationMs: number;
+  readonly factor: number;
+  readonly count: number;
+}
+
+export interface RequestPlan {
+  readonly atMs: number;
+  readonly request: string;
+  readonly actor: string;
+  readonly content: string;
+  readonly timeoutMs: number | undefined;
+  readonly idempotent: false | undefined;
+  readonly priority: 0 | 1;
+  readonly attemptsLeft: number | undefined;
+  readonly abortAfterMs: number | undefined;
+  readonly via: 'host' | 'bus';
+}
+
+export interface ActorPlan {
+  readonly name: string;
+  readonly serviceMs: number;
+  readonly spawnMs: number;
+  readonly loadMs: number;
+  readonly unloadMs: number;
+  /** A wrong answer to it is found out. */
+  readonly hasGolden: boolean;
+  /** Whom `call` asks. */
+  readonly calls: string | undefined;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly host: HostOptions;
+  readonly actors: readonly ActorPlan[];
+  readonly requests: readonly RequestPlan[];
+  readonly faults: readonly FaultPlan[];
+  /** Faults and requests stop here. */
+  readonly calmMs: number;
+  /** The host is stopped then, in the middle of it all; undefined: after everything has healed. */
+  readonly stopMs: number | undefined;
+}
+
+type ActorOptions = NonNullable<HostOptions['actors']>[number];
+
+export function planOf(seed: number): Plan {
+  const chance = new Chance(seed, 'plan');
+  const names = ['ada', 'bob', 'cyd', 'dan'].slice(0, chance.integer(1, 4));
+  // In a storm lanes are always busy, die all the time, and nobody gives up: what bounds the replays is their budget.
+  const stormy = chance.flip(0.15);
+  const made = names.map((name, index) => actorOf(chance, name, names[index + 1], stormy));
+  const actors = made.map(({ plan }) => plan);
+  const spanMs = chance.real(2500, 6000);
+  return {
+    seed,
+    host: {
+      host: 'sim',
+      actors: made.map(({ options }) => options),
+      holdMs: chance.flip(0.15) ? 0 : chance.integer(200, 2500),
+      startsParallelMax: chance.integer(1, 4),
+      drainMs: chance.integer(300, 3000),
+    },
+    actors,
+    requests: made.flatMap(({ plan, options }) => requestsOf(chance, plan, options, spanMs, stormy ? 8 : 25)).sort((a, b) => a.atMs - b.atMs),
+    faults: [...faultsOf(chance, names, spanMs, stormy), sureFault(chance, names, spanMs)],
+    calmMs: spanMs,
+    stopMs: chance.flip(0.2) ? chance.real(300, spanMs) : undefined,
+  };
+}
+
+function actorOf(chance: Chance, name: string, next: string | undefined, stormy: boolean): { plan: ActorPlan; options: ActorOptions } {
+  const isModel = chance.flip(0.5);
+  const replicas = chance.integer(1, 4);
+  const concurrency = isModel ? 1 : chance.pick([1, 1, 2, 4]);
+  const idempotent = chance.flip(0.75);
+  const golden = bytesOf(`golden ${chance.integer(0, 99)}`);
+  const timeoutMs = chance.integer(500, 3000);
+  const minMs = chance.integer(20, 200);
+  const options: ActorOptions = {
+    name,
+    ...(isModel ? { model: `${name}.onnx` } : { module: `${name}.js` }),
+    sha256: name.charCodeAt(0).toString(16).padStart(64, '0'),
+    replicas,
+    concurrency,
+    idempotent,
+    isolation: chance.flip(0.7) ? 'process' : 'thread',
+    timeoutMs,
+    timeoutMaxMs: timeoutMs + chance.integer(0, 1000),
+    hangMs: chance.integer(400, 1500),
+    replaysMax: chance.integer(0, 3),
+    quarantineMs: chance.integer(500, 6000),
+    poison: { intensity: chance.integer(0, 5), periodMs: chance.integer(2000, 10_000) },
+    queue: chance.flip(0.3) ? { sizeMax: chance.integer(2, 20), bytesMax: chance.integer(50, 2000) } : {},
+    startTimeoutMs: chance.integer(1000, 3000),
+    shutdownMs: chance.integer(50, 1500),
+    ...(chance.flip(0.8) && {
+      golden: {
+        inputs: { x: { datatype: 'UINT8', shape: [golden.length], data: [...golden] } },
+        outputs: { y: { datatype: 'UINT8', shape: [answerOf(name, golden).length], data: [...answerOf(name, golden)] } },
+      },
+    }),
+    restart: {
+      intensity: stormy ? 'infinity' : chance.integer(1, 8),
+      periodMs: chance.integer(6000, 12_000),
+      consecutiveMax: stormy ? 100 : chance.integer(2, 8),
+      resetAfterMs: chance.integer(200, 3000),
+      backoff: { minMs, maxMs: stormy ? minMs : chance.integer(minMs, 700), factor: chance.pick([1, 1.5, 2, 3]), jitter: chance.pick([0, 0.2, 0.5]) },
+    },
+  };
+  const plan: ActorPlan = {
+    name,
+    serviceMs: stormy ? 150 : chance.pick([2, 8, 25, 60]),
+    spawnMs: chance.real(2, 60),
+    loadMs: chance.real(5, 250),
+    unloadMs: chance.real(1, 20),
+    hasGolden: options.golden !== undefined,
+    calls: isModel || !chance.flip(0.7) ? undefined : next,
+  };
+  return { plan, options };
+}
+
+/** Open loop: they come whether or not anybody answers. */
+function requestsOf(chance: Chance, actor: ActorPlan, options: ActorOptions, spanMs: number, perSecondMax: number): RequestPlan[] {
+  const lanes = (options.replicas ?? 1) * (options.concurrency ?? 1);
+  const perSecond = Math.min(perSecondMax, (chance.pick([0.3, 0.8, 1.3]) * lanes * 1000) / actor.serviceMs);
+  const words = ['echo', 'echo', 'echo', 'echo', ...(actor.calls ? ['call', 'call'] : [])];
+  const evil = chance.pick([0, 0.01, 0.03]);
+  const found: RequestPlan[] = [];
+  for (let atMs = chance.exponential(1000 / perSecond); atMs < spanMs; atMs += chance.exponential(1000 / perSecond)) {
+    const word = chance.flip(evil) ? chance.pick(['poison', 'poison', 'stuck', 'error']) : chance.pick(words);
+    found.push({
+      atMs,
+      request: `${actor.name}${found.length}`,
+      actor: actor.name,
+      content: `${word} ${word === 'echo' ? chance.integer(0, 10_000) : chance.integer(0, 5)}`,
+      timeoutMs: chance.flip(0.5) ? undefined : chance.integer(20, 4000),
+      idempotent: chance.flip(0.1) ? false : undefined,
+      priority: chance.flip(0.2) ? 1 : 0,
+      attemptsLeft: chance.flip(0.05) ? chance.integer(0, 3) : undefined,
+      abortAfterMs: chance.flip(0.05) ? chance.real(0, 300) : undefined,
+      via: chance.flip(0.25) ? 'bus' : 'host',
+    });
+  }
+  return found;
+}
+
+function faultsOf(chance: Chance, names: readonly string[], spanMs: number, stormy: boolean): FaultPlan[] {
+  const kinds = faultKinds.filter((kind): kind is FaultPlan['kind'] => kind !== 'poison' && kind !== 'stuck');
+  // A few kinds often, so that they meet each other, rather than all kinds once.
+  const favourites = [chance.pick(kinds), chance.pick(kinds), chance.pick(kinds)];
+  return Array.from({ length: stormy ? chance.integer(20, 40) : chance.integer(2, 10) }, () => ({
+    atMs: chance.real(0, spanMs),
+    kind: chance.pick<FaultPlan['kind']>(stormy ? ['die-running', 'die-running', 'mass-death', ...favourites] : [...favourites, 'die-running', 'die-idle']),
+    actor: chance.pick(names),
+    chance: chance.next(),
+    durationMs: chance.pick([50, 300, 700, 1500, 3000]) * chance.real(0.5, 1.5),
+    factor: chance.real(2, 10),
+    count: chance.integer(1, 4),
+  })).sort((a, b) => a.atMs - b.atMs);
+}
+
+/** The last one hits whatever is there: a run in which no fault bites proves nothing. */
+function sureFault(chance: Chance, names: readonly string[], spanMs: number): FaultPlan {
+  return { atMs: spanMs * 0.95, kind: 'die-idle', actor: chance.pick(names), chance: chance.next(), durationMs: 0, factor: 1, count: 1 };
+}
