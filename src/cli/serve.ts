@@ -10,6 +10,8 @@ import { readHostFile } from './host-file.js';
 import { reloadHost } from './reload.js';
 import { onSignals } from './signals.js';
 
+/** Nothing but the end of the process stops a thread that hangs in native code. */
+const ZOMBIES_MAX = 1;
 /** Of a stop, beyond the drain and the replicas' own budgets: unsubscribing, telling, closing. */
 const STOP_EXTRA_MS = 20_000;
 
@@ -23,11 +25,12 @@ export async function serve(file: string, log: Log): Promise<number> {
   try {
     const spec = readHostFile(file);
     guardian?.hello({ loopStallMs: spec.loopStallMs, stopMs: stopMsOf(spec) });
-    started = Host.start(spec, { clock: systemClock, random: systemRandom, log, version: packageVersion() });
+    started = Host.start(spec, { clock: systemClock, random: systemRandom, log, version: packageVersion(), zombiesMax: ZOMBIES_MAX });
     const host = await started;
-    const gaveUp = await Promise.race([stopAsked.then(() => false), host.drainOrdered.then(() => false), host.ended.then(() => true)]);
+    const code = await Promise.race([
+      stopAsked.then(() => EXIT.ok), host.drainOrdered.then(() => EXIT.ok), host.conflict.then(() => EXIT.badSpec), host.ended.then(() => EXIT.gaveUp),
+    ]);
     await host.stop();
-    const code = gaveUp ? EXIT.gaveUp : EXIT.ok;
     guardian?.stopped(code);
     if (host.zombies > 0) endDespiteZombies(host.zombies, log);
     return code;

@@ -2,7 +2,7 @@
  * The folder that outlives the process: the host's id and, in time, goldens, quarantine and dead letters. One process
  * at a time may use it; the lock is a file with the owner's pid, taken over when that process is gone.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Random } from '../ports.js';
@@ -24,18 +24,11 @@ export function openDataDir(path: string): DataDir {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const lock = join(realpathSync(path), 'lock');
   if (held.has(lock)) throw new DataDirLocked(`${path} is in use by another host of this process; give this host another dataDir`);
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const descriptor = openSync(lock, 'wx', 0o600);
-      writeSync(descriptor, `${process.pid}\n`);
-      closeSync(descriptor);
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) throw error;
-      const owner = Number.parseInt(readFileSync(lock, 'utf8'), 10);
-      if (isAlive(owner)) throw new DataDirLocked(`${path} is in use by process ${owner}; give this host another dataDir, or stop that process`);
-      rmSync(lock, { force: true });
-    }
+  for (let attempt = 0; !takeLock(lock); attempt++) {
+    const owner = ownerOf(lock);
+    if (owner && isAlive(owner)) throw new DataDirLocked(`${path} is in use by process ${owner.pid}; give this host another dataDir, or stop that process`);
+    if (attempt > 3) throw new DataDirLocked(`${lock} cannot be taken over; remove it if no host uses ${path}`);
+    rmSync(lock, { force: true });
   }
   held.add(lock);
   return {
@@ -46,13 +39,52 @@ export function openDataDir(path: string): DataDir {
   };
 }
 
-function isAlive(pid: number): boolean {
+interface LockOwner {
+  readonly pid: number;
+  /** When the process began, in ticks since boot: after a reboot another process may have its pid. Empty where unknown. */
+  readonly began: string;
+}
+
+/** Whole or not at all: a lock without its owner would look like a leftover to whoever reads it in between. */
+function takeLock(lock: string): boolean {
+  const draft = `${lock}.${process.pid}`;
+  writeFileSync(draft, `${process.pid} ${beganOf(process.pid)}\n`, { mode: 0o600 });
+  try {
+    linkSync(draft, lock);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+function ownerOf(lock: string): LockOwner | undefined {
+  try {
+    const [pid, began = ''] = readFileSync(lock, 'utf8').trim().split(' ');
+    return { pid: Number.parseInt(pid!, 10), began };
+  } catch {
+    return undefined; // gone meanwhile
+  }
+}
+
+function isAlive({ pid, began }: LockOwner): boolean {
   if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false;
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  return began === '' || beganOf(pid) === '' || beganOf(pid) === began;
+}
+
+/** Field 22 of /proc/<pid>/stat; the command's name before it may hold blanks and brackets. */
+function beganOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').trim().split(' ')[19] ?? '';
+  } catch {
+    return ''; // not Linux
   }
 }
 

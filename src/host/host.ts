@@ -53,6 +53,8 @@ export interface HostOutside {
   readonly cores?: number | undefined;
   /** For bundlers: where the entries of cells and threads are. */
   readonly entries?: { readonly cell?: URL; readonly worker?: URL } | undefined;
+  /** Threads that could not be ended, beyond which this host drains and ends. Absent: never, as in somebody else's process. */
+  readonly zombiesMax?: number | undefined;
   /** Replaces NATS and memory, for tests. */
   readonly bus?: (() => Bus) | undefined;
   readonly lanes?: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
@@ -60,8 +62,8 @@ export interface HostOutside {
 
 /** Beyond drainMs, for unsubscribing, flushing and telling. */
 const DRAIN_EXTRA_MS = 5000;
-/** Threads that could not be ended, beyond which the host ends itself. */
-const ZOMBIES_MAX = 1;
+/** For another host of the same id to answer. */
+const ID_CALL_MS = 500;
 /** For the broker to confirm that nothing more is on its way. */
 const FLUSH_MS = 2000;
 
@@ -98,6 +100,7 @@ export class Host implements AsyncDisposable {
   #links: Links | undefined;
   #lanes: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
   #draining = false;
+  #reportConflict!: (why: string) => void;
   #stopping: Promise<void> | undefined;
 
   /** Starts everything and returns at once; wait for `settled` to know that it serves. */
@@ -173,6 +176,9 @@ export class Host implements AsyncDisposable {
   get zombies(): number {
     return this.#lanes ? this.#lanes.process.zombies + this.#lanes.thread.zombies : 0;
   }
+
+  /** Resolves with the reason when another live host turned out to have this one's id; the host stops itself then. */
+  readonly conflict: Promise<string> = new Promise((resolve) => (this.#reportConflict = resolve));
 
   /** Resolves when the root supervisor ended, with why; `budget_exhausted` means that infrastructure kept failing. */
   get ended(): Promise<{ readonly detail: string }> {
@@ -360,9 +366,10 @@ export class Host implements AsyncDisposable {
     return worker(async ({ signal, ready }) => {
       const bus = this.#bus;
       if (!bus) throw new Error('there is no bus to listen on');
+      ready(); // a broker that is away must not keep the host from serving its own process
+      if (this.#spec.nats && !(await this.#idIsFree(bus, signal))) return aborted(signal);
       const links = this.#listen(bus);
       const stopListening = this.#hearsOrders ? listenForOrders({ bus, subjects: this.#subjects, host: this.id, log: this.#outside.log, verbs: this.#verbs() }) : () => {};
-      ready();
       await aborted(signal);
       stopListening();
       links.stopInference();
@@ -378,6 +385,32 @@ export class Host implements AsyncDisposable {
       links.close();
       await bus.flush(FLUSH_MS).catch(() => {});
     });
+  }
+
+  /**
+   * Calls its own id on the bus before it answers to it: an answer from another incarnation means that two hosts would be
+   * one to everybody else. Waits for the broker as long as that takes. False: taken, or asked to stop meanwhile.
+   */
+  async #idIsFree(bus: Bus, signal: AbortSignal): Promise<boolean> {
+    const up = new Promise<void>((resolve) => {
+      if (bus.state === 'up') return resolve();
+      const stop = bus.onState((state) => {
+        if (state !== 'up') return;
+        stop();
+        resolve();
+      });
+    });
+    await Promise.race([up, aborted(signal)]);
+    if (signal.aborted) return false;
+    const answer = await bus.request(this.#subjects.statusOf(this.id), new Uint8Array(), { timeoutMs: ID_CALL_MS }).catch(() => undefined);
+    if (!answer) return !signal.aborted;
+    const { incarnation } = JSON.parse(new TextDecoder().decode(answer.data)) as HostStatus;
+    if (incarnation === this.incarnation) return true;
+    const why = `host id "${this.id}" is in use by another host (incarnation ${incarnation}); give this one another "host"`;
+    this.#outside.log.log('error', 'duplicate-host-id', { reason: why });
+    this.#reportConflict(why);
+    void this.stop();
+    return false;
   }
 
   /** Orders are taken only where the broker knows who gives them. */
@@ -451,9 +484,10 @@ export class Host implements AsyncDisposable {
   /** Nothing but the end of this process stops a thread inside native code; its guardian or manager starts a fresh one. */
   #countZombies(): void {
     const zombies = this.#lanes?.thread.zombies ?? 0;
-    if (zombies <= ZOMBIES_MAX || this.#draining) return;
+    const { zombiesMax = Infinity } = this.#outside;
+    if (zombies <= zombiesMax || this.#draining) return;
     this.#draining = true;
-    this.#story.tell('zombie', `${zombies} threads did not end (at most ${ZOMBIES_MAX}): this host drains and ends`);
+    this.#story.tell('zombie', `${zombies} threads did not end (at most ${zombiesMax}): this host drains and ends`);
     queueMicrotask(() => void this.stop());
   }
 
