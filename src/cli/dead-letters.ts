@@ -38,7 +38,7 @@ export async function deadLettersCommand(operands: readonly string[], values: Cl
   if (!Object.hasOwn(actions, name)) throw new UsageError(`dead-letters cannot ${name}; it can ${Object.keys(actions).join(', ')}`);
   if (id === undefined && (name === 'show' || name === 'replay')) throw new UsageError(`dead-letters ${name} needs the id of a letter; regrow dead-letters lists them`);
   await using orders = await openOrders(values);
-  return actions[name]!(orders, id, values);
+  return await actions[name]!(orders, id, values); // before the connection is closed
 }
 
 function line({ id, time, actor, times, exit, inputs, request }: DeadLetter): string {

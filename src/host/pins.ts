@@ -39,8 +39,10 @@ export class Pins {
 
   /** Never rejects. */
   async pin(spec: ActorSpec): Promise<Pin> {
-    const found = await inspect(spec.file).catch(() => undefined);
-    const kept = spec.kind === 'model' && this.folder !== undefined ? await this.#keep(this.folder, spec, found) : undefined;
+    const folder = spec.kind === 'model' ? this.folder : undefined;
+    // Where the spec says the hash and nothing is kept, the file is read by its replicas only.
+    const found = folder === undefined && spec.sha256 !== undefined ? undefined : await inspect(spec.file).catch(() => undefined);
+    const kept = folder === undefined ? undefined : await this.#keep(folder, spec, found);
     const sha256 = spec.sha256 ?? kept?.sha256 ?? found?.sha256;
     return { file: spec.file, keptFile: kept?.file, sha256, version: spec.version ?? sha256?.slice(0, 12) ?? 'unknown' };
   }

@@ -78,6 +78,7 @@ export class Placement {
     this.#placed.set(edition.spec.name, placed);
     const choice = this.#choose(placed);
     if (choice.to === 'device') return this.#whole(placed, choice);
+    edition.effects(edition.spec.devices[0]!, undefined); // a golden that does not fit its own shapes is refused now, not when a device turns up
     if (choice.to === 'nowhere') this.#unplaced(placed, choice.reason);
     else if (choice.to === 'wait') this.options.board.poolChanged(edition.spec.name, choice.reason);
     return undefined;
@@ -163,7 +164,8 @@ export class Placement {
       await this.#calls.remove(plan, replicaId(actor, plan.device, index));
       this.#exchanged(placed);
     };
-    const added = await this.#calls.add(plan, index);
+    // Temporary: when the run it is for ends it, nobody needs it back.
+    const added = await this.#calls.add(plan, index, 'temporary');
     if (added.ready) return takeBack;
     await takeBack();
     return added.why;

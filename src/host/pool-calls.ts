@@ -54,8 +54,8 @@ export class PoolCalls {
     await callSupervisor(pools, { type: 'deleteChild', id: plan.id });
   }
 
-  /** Resolves when the replica was proven once, or failed. */
-  async add(plan: PoolPlan, index: number): Promise<Added> {
+  /** Resolves when the replica was proven once, or failed. @param restart of this one, instead of the spec's */
+  async add(plan: PoolPlan, index: number, restart?: 'temporary'): Promise<Added> {
     const { spec } = plan.edition;
     const id = replicaId(spec.name, plan.device, index);
     const pool = this.pool(plan);
@@ -68,7 +68,7 @@ export class PoolCalls {
         this.clock.clearTimeout(timer);
         resolve({ ready, why });
       });
-      void callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) }).then((result) => {
+      void callSupervisor(pool, { type: 'startChild', spec: { ...replicaChild(plan, index), ...(restart && { restart }) } }).then((result) => {
         if (!result.ok) this.#settle(id, false, result.error);
       });
     });

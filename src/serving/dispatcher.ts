@@ -422,8 +422,15 @@ export class Dispatcher implements RouteListener {
     // A replica that breaks may take along an answer it had not sent yet: then the run posted ahead was the one that ran.
     const wasRunning = slot.wasRunning(run) || exit.reason === 'crashed';
     if (!wasRunning) ticket.attempts--;
-    if (ticket.ended || ticket.waiting || ticket.onLanes > 0) return;
+    if (ticket.ended || ticket.onLanes > 0) return;
     const nowMs = this.shared.clock.now();
+    if (ticket.waiting) {
+      // It was late here and waits for another lane, already counted as a replay; but now it is a suspect.
+      if (!wasRunning || !laneDiedByItself) return;
+      this.#queue.remove(ticket);
+      this.shared.queueBytes -= ticket.bytes;
+      return this.#suspects.add(ticket, nowMs);
+    }
     const decide = (budgetLeft: boolean) =>
       afterLaneLoss({
         idempotent: ticket.idempotent, wasRunning, laneDiedByItself,

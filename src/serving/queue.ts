@@ -44,6 +44,12 @@ export class TicketQueue {
     this.#lineOf(ticket).dropped();
   }
 
+  /** Out of the middle, alive: it goes on elsewhere. */
+  remove(ticket: Ticket): void {
+    this.#leave(ticket);
+    this.#lineOf(ticket).remove(ticket);
+  }
+
   *[Symbol.iterator](): Iterator<Ticket> {
     for (const line of this.#lines) yield* line.live();
   }
@@ -100,6 +106,11 @@ class Line {
     if (ticket) this.#head++;
     if (this.#head > 64 && this.#head * 2 > this.#tickets.length) this.#compact();
     return ticket;
+  }
+
+  remove(ticket: Ticket): void {
+    const index = this.#tickets.indexOf(ticket, this.#head);
+    if (index >= 0) this.#tickets.splice(index, 1);
   }
 
   dropped(): void {

@@ -9,7 +9,7 @@ import { nowMs, pause, processState } from './time.js';
 
 const EVERY_MS = 50;
 /** How long a status may go on calling ready what is dead or frozen. */
-const DEAD_NOTICED_MS = 50;
+const DEAD_NOTICED_MS = 100;
 const FROZEN_NOTICED_MS = 700;
 
 export interface Sample {

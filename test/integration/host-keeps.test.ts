@@ -68,6 +68,7 @@ test('a poison request is a dead letter: listed, shown, sent again by any client
   const sent = await operator.request('regrow.infer.fragile', kept, { timeoutMs: 5000, headers: { 'Inference-Header-Content-Length': String(letter!.request!.jsonLength) } });
   assert.equal(readErrorHeaders(sent.headers, sent.data)?.code, 'POISON');
 
+  await stage.events.times(2, ({ type }) => type === 'replica-ready', 'both replicas back');
   const again = await deadLetters<ReplayResult>('replay', deadLetter);
   assert.deepEqual([again.ok, again.code, again.quarantine], [false, 'POISON', 'in force']);
   const [twice] = await letters();

@@ -49,7 +49,8 @@ export class Faults {
         break;
       }
       case 'mass-death': {
-        const doomed = this.#there(fault.actor, false).slice(0, fault.count + 1);
+        const there = this.#there(fault.actor, false);
+        const doomed = [...there.filter((lane) => lane.running), ...there.filter((lane) => !lane.running)].slice(0, fault.count + 1);
         this.recorder.add({ type: 'fault', kind: fault.kind, target: `${doomed.length}`, bit: doomed.length > 1 });
         doomed.forEach((lane, index) => this.#until((index * 90 * fault.chance) / fault.count, () => lane.die('crashed', 'simulated')));
         break;

@@ -10,7 +10,7 @@ import { faultKinds } from './plan.js';
 import { lineOf } from './record.js';
 import { simulate } from './world.js';
 
-const SEEDS = 200;
+const SEEDS = 120;
 
 describe('one host, simulated', () => {
   test(`${SEEDS} seeds: no invariant is broken, every kind of fault bites`, { timeout: 120_000 }, async () => {

@@ -87,11 +87,12 @@ export const backoff: Invariant = function* (history) {
     for (const verdicts of poolLives(history, actor)) {
       const failures = new Map<string, number>();
       for (const { replica, lane, attempt, atMs, delayMs, gaveUp, intensity, perhapsFree } of verdicts) {
-        const goneMs = Math.min(lane.exited!.atMs, lane.killed?.atMs ?? Infinity);
-        const readyMs = lane.ready ? goneMs - lane.ready.atMs : 0;
+        // Killed, it is ready no longer or until its exit, whoever killed it.
+        const readyMs = lane.ready ? lane.exited!.atMs - lane.ready.atMs : 0;
+        const readyLeastMs = lane.ready ? Math.min(lane.exited!.atMs, lane.killed?.atMs ?? Infinity) - lane.ready.atMs : 0;
         const known = failures.get(replica) ?? 0;
         // Within a few milliseconds of resetAfterMs either is right.
-        const bases = [...(readyMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
+        const bases = [...(readyLeastMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
         const expected = bases.flatMap((base) => (perhapsFree ? [base, base + 1] : [base + 1]));
         if (!expected.includes(attempt)) yield `${replica} at ${atMs}: attempt ${attempt}, expected ${expected.join(' or ')} (ready for ${readyMs} ms of ${resetAfterMs})`;
         failures.set(replica, attempt);

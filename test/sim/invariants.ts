@@ -62,7 +62,8 @@ const order: Invariant = function* (history) {
 const innocent: Invariant = function* (history) {
   for (const [id, request] of history.requests) {
     const end = request.ends.find((candidate) => candidate.end === 'POISON');
-    if (!end) continue;
+    // A module may pass on what became of a call of its own.
+    if (!end || (request.runs.at(-1)?.answered && !request.runs.at(-1)!.answered!.ok)) continue;
     const { quarantineMs } = history.actor(request.submitted.actor);
     const guilty = [...history.requests.values()].some((other) => isEqual(other, request) && other.runs.some((run) => {
       const exit = run.lane.exited;
@@ -76,12 +77,13 @@ const innocent: Invariant = function* (history) {
 function provesGuilt(history: History, request: RequestLife, run: RunLife): boolean {
   const before = request.runs.slice(0, request.runs.indexOf(run));
   if (!history.casts(run) || !before.some((earlier) => history.casts(earlier))) return false;
-  const crowd = endedByItself(run.lane) && history.deaths.some((other) => other !== run.lane && other.ready && within(run.lane.exited!.atMs - other.exited!.atMs, 0, MASS_DEATH_MS) && other.exited!.index < run.lane.exited!.index);
+  const crowd = endedByItself(run.lane) && history.deaths.some((other) => other !== run.lane && other.ready && within(run.lane.exited!.atMs - other.exited!.atMs, 0, MASS_DEATH_MS) && other.exited!.index < run.lane.exited!.index &&
+    !history.pendingAt(other, other.exited!).some((pending) => pending.request === run.request)); // deaths that one request was part of are no crowd
   return !crowd && history.pendingAt(run.lane, run.lane.exited!).length === 1;
 }
 
 const within = (value: number, min: number, max: number): boolean => value >= min && value <= max;
-const isEqual = (a: RequestLife, b: RequestLife): boolean => a.submitted.actor === b.submitted.actor && a.submitted.content === b.submitted.content && a.submitted.via !== 'nested';
+const isEqual = (a: RequestLife, b: RequestLife): boolean => a === b || a.submitted.actor === b.submitted.actor && a.submitted.content === b.submitted.content && a.submitted.via !== 'nested';
 
 const quarantine: Invariant = function* (history) {
   for (const convict of history.requests.values()) {
@@ -132,12 +134,13 @@ function othersServe(history: History, lane: LaneLife, { posted }: RunLife): boo
 
 /** Not idempotent, out of executions, out of budget or out of time: else a request whose lane was lost runs again. */
 const replayed: Invariant = function* (history) {
-  const replays = replayTimes(history);
+  // Every loss may have taken a replay, whether or not the run came to pass.
+  const losses = [...history.requests.values()].flatMap(({ runs }) => runs.filter((run) => run.lane.exited && !run.answered).map((run) => run.lane.exited!.atMs));
   for (const [id, { submitted, ends, runs }] of history.requests) {
     const [end] = ends;
     const last = runs.at(-1);
     if (!end || !last?.lane.exited || last.answered || end.end !== 'UNAVAILABLE' || end.unknown || end.atMs !== last.lane.exited.atMs) continue;
-    const recent = replays.filter((at) => within(end.atMs - at, 0, 10_000)).length;
+    const recent = losses.filter((at) => within(end.atMs - at, 0, 10_000)).length;
     if (submitted.idempotent && runs.length < submitted.executionsMax && recent < 10 && end.message?.includes('while the request was on it')) {
       yield `${id} was not run again when ${last.lane.replica} ended at ${end.atMs}, after ${runs.length} of ${submitted.executionsMax} executions`;
     }

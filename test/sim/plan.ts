@@ -83,7 +83,7 @@ export function planOf(seed: number): Plan {
       drainMs: chance.integer(300, 3000),
     },
     actors,
-    requests: made.flatMap(({ plan, options }) => requestsOf(chance, plan, options, spanMs, stormy ? 8 : 25)).sort((a, b) => a.atMs - b.atMs),
+    requests: made.flatMap(({ plan, options }) => requestsOf(chance, plan, options, spanMs, stormy ? 3 : 25)).sort((a, b) => a.atMs - b.atMs),
     faults: [...faultsOf(chance, names, spanMs, stormy), sureFault(chance, names, spanMs)],
     calmMs: spanMs,
     stopMs: chance.flip(0.2) ? chance.real(300, spanMs) : undefined,
@@ -94,9 +94,9 @@ function actorOf(chance: Chance, name: string, next: string | undefined, stormy:
   const isModel = chance.flip(0.5);
   const replicas = chance.integer(1, 4);
   const concurrency = isModel ? 1 : chance.pick([1, 1, 2, 4]);
-  const idempotent = chance.flip(0.75);
+  const idempotent = stormy || chance.flip(0.75);
   const golden = bytesOf(`golden ${chance.integer(0, 99)}`);
-  const timeoutMs = chance.integer(500, 3000);
+  const timeoutMs = stormy ? 4000 : chance.integer(500, 3000);
   const minMs = chance.integer(20, 200);
   const options: ActorOptions = {
     name,
@@ -108,12 +108,12 @@ function actorOf(chance: Chance, name: string, next: string | undefined, stormy:
     isolation: chance.flip(0.7) ? 'process' : 'thread',
     timeoutMs,
     timeoutMaxMs: timeoutMs + chance.integer(0, 1000),
-    hangMs: chance.integer(400, 1500),
-    replaysMax: chance.integer(0, 3),
+    hangMs: stormy ? 5000 : chance.integer(400, 1500),
+    replaysMax: stormy ? 3 : chance.integer(0, 3),
     quarantineMs: chance.integer(500, 6000),
     poison: { intensity: chance.integer(0, 5), periodMs: chance.integer(2000, 10_000) },
     queue: chance.flip(0.3) ? { sizeMax: chance.integer(2, 20), bytesMax: chance.integer(50, 2000) } : {},
-    startTimeoutMs: chance.integer(1000, 3000),
+    startTimeoutMs: stormy ? 6000 : chance.integer(1000, 3000),
     shutdownMs: chance.integer(50, 1500),
     ...(chance.flip(0.8) && {
       golden: {
@@ -131,7 +131,7 @@ function actorOf(chance: Chance, name: string, next: string | undefined, stormy:
   };
   const plan: ActorPlan = {
     name,
-    serviceMs: stormy ? 150 : chance.pick([2, 8, 25, 60]),
+    serviceMs: stormy ? 600 : chance.pick([2, 8, 25, 60]),
     spawnMs: chance.real(2, 60),
     loadMs: chance.real(5, 250),
     unloadMs: chance.real(1, 20),
@@ -158,7 +158,7 @@ function requestsOf(chance: Chance, actor: ActorPlan, options: ActorOptions, spa
       timeoutMs: chance.flip(0.5) ? undefined : chance.integer(20, 4000),
       idempotent: chance.flip(0.1) ? false : undefined,
       priority: chance.flip(0.2) ? 1 : 0,
-      attemptsLeft: chance.flip(0.05) ? chance.integer(0, 3) : undefined,
+      attemptsLeft: chance.flip(0.15) ? chance.integer(0, 3) : undefined,
       abortAfterMs: chance.flip(0.05) ? chance.real(0, 300) : undefined,
       via: chance.flip(0.25) ? 'bus' : 'host',
     });
