@@ -154,7 +154,7 @@ test('a model overwritten on disk: a restarted replica serves the pinned bytes, 
   const dataDir = dataFolder();
   const model = join(dataDir, 'model.onnx');
   copyFileSync(digitsFile, model);
-  await using stage = await stageHost({ dataDir, actors: [digits({ model, replicas: 2, restart: briskRestart })] });
+  await using stage = await stageHost({ dataDir, actors: [digits({ model, restart: briskRestart })] });
   const { version } = stage.actor('digits');
   assert.equal(stage.actor('digits').notice, undefined);
   writeFileSync(model, 'no model at all');
