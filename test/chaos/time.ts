@@ -36,8 +36,3 @@ export function processState(pid: number): string | undefined {
     return undefined;
   }
 }
-
-export function isDead(pid: number): boolean {
-  const state = processState(pid);
-  return state === undefined || state === 'Z' || state === 'X';
-}
