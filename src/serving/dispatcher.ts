@@ -5,7 +5,7 @@
  * nothing itself: admission, replay and availability are policies. Deliberately knows no wire format.
  */
 import { ServeError, type Outcome } from '../errors.js';
-import { admit, learnServiceMs, predictedWaitMs, runsAhead } from '../policy/admission.js';
+import { admit, learnServiceMs, runsAhead } from '../policy/admission.js';
 import { noResults, shouldEject, withResult } from '../policy/ejection.js';
 import { RunTimes, suspectAfterMs } from '../policy/latency.js';
 import { nextAvailability, takesRequests, type Availability, type AvailabilityEvent } from '../policy/availability.js';
@@ -198,11 +198,6 @@ export class Dispatcher implements RouteListener {
       bytesOf(call), budgetMs,
     );
     return verdict.admit ? undefined : new ServeError('RESOURCE_EXHAUSTED', `${name}: ${verdict.message}`, { retryAfterMs: verdict.retryAfterMs });
-  }
-
-  /** Predicted time until a request admitted now would start, in ms. */
-  get predictedWaitMs(): number {
-    return predictedWaitMs({ count: this.#queue.count, running: this.#running(), lanes: this.#lanes(), serviceMs: this.#serviceMs });
   }
 
   /** Lanes that take work now or in a moment: a lane set aside for a solo run is back after one run. */

@@ -44,10 +44,6 @@ export class Router {
     return this.#actors.get(actor);
   }
 
-  get entries(): IterableIterator<ActorEntry> {
-    return this.#actors.values();
-  }
-
   /** A call from outside. Rejects with a ServeError, or with the reason of the call's own signal. */
   async infer(actor: string, call: InferCall): Promise<InferAnswer> {
     if (this.#refusing !== undefined) throw new ServeError('UNAVAILABLE', this.#refusing, { retryAfterMs: 1000 });

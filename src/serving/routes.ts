@@ -56,10 +56,4 @@ export class RouteTable {
     const route = this.#routes.get(replica);
     if (route) this.#listeners.get(route.actor)?.routeSuspect(route, suspect);
   }
-
-  ready(actor: string): number {
-    let count = 0;
-    for (const route of this.#routes.values()) if (route.actor === actor) count++;
-    return count;
-  }
 }
