@@ -157,3 +157,115 @@ export interface LaneFactory {
   /** Lanes that could not be ended (threads inside native code that never returns). */
   readonly zombies: number;
 }
+
+// -------------------------------------------------------------------------------------------------------------- store
+
+/**
+ * `ready`: calls go out. `down`: no connection, or its leader does not answer; comes back by itself. `absent`: there is
+ * no store to come back to (no JetStream, not for this user, or a bucket that cannot be trusted); `detail` says why.
+ */
+export type StoreState = 'ready' | 'down' | 'absent' | 'closed';
+
+/**
+ * What is known about a failed call, which is all that counts:
+ * `EXISTS`, `CONFLICT`: did not happen, somebody else's write stands or is under way.
+ * `DOWN`: certainly did not happen: nothing was sent, or the store refused it. `CLOSED`: the same, and never will.
+ * `UNKNOWN`: it was sent and no answer came; a write may have happened or may still happen. Read back, or repeat the
+ * very same `create` or `update`: both can happen once only.
+ */
+export type StoreErrorCode = 'EXISTS' | 'CONFLICT' | 'UNKNOWN' | 'DOWN' | 'CLOSED';
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+  constructor(readonly code: StoreErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+  }
+}
+
+export interface StoreEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** The store's sequence number of this write: unique among all keys, rising. */
+  readonly revision: number;
+}
+
+export type StoreChange =
+  | (StoreEntry & { readonly deleted: false })
+  | { readonly key: string; readonly revision: number; readonly deleted: true };
+
+export interface StoreCall {
+  /** Of the whole call, whatever it takes inside. */
+  readonly timeoutMs: number;
+}
+
+export interface StoreListing {
+  /**
+   * By revision. Has every entry up to `lastSequence`; one that was written while the list was read may be there in its
+   * newer version, or be missing if it is new.
+   */
+  readonly entries: readonly StoreEntry[];
+  /** Of the store at its leader when the reading began, whatever the prefix. */
+  readonly lastSequence: number;
+}
+
+/**
+ * A small replicated map with compare-and-set, arbiter of everything that may exist only once.
+ *
+ * Keys are tokens of `A-Za-z0-9_=/-` with dots between them (TypeError otherwise), values at most 1 MB (RangeError). Every
+ * read asks the leader. A prefix is a number of whole tokens: `own.digits` holds `own.digits.7` but neither
+ * `own.digits-2.7` nor itself; the empty one holds everything. Calls reject with a StoreError.
+ */
+export interface Store {
+  readonly state: StoreState;
+  /** For people: why it is in this state. */
+  readonly detail: string;
+  /** Called after every change of `state`; returns the way to stop listening. */
+  onState(listener: (state: StoreState, detail: string) => void): () => void;
+  /** The highest sequence this object has seen in anything. A leader behind it has lost writes. */
+  readonly lastSequence: number;
+  /** Undefined: there is none, or it was deleted. */
+  get(key: string, call: StoreCall): Promise<StoreEntry | undefined>;
+  /**
+   * Only if the key was never written: also after `delete` it is EXISTS. Resolves with the revision. CONFLICT: it was
+   * still undecided between others when the time was up.
+   */
+  create(key: string, value: Uint8Array, call: StoreCall): Promise<number>;
+  put(key: string, value: Uint8Array, call: StoreCall): Promise<number>;
+  /** Only if the last write to the key has this revision; CONFLICT otherwise. */
+  update(key: string, value: Uint8Array, revision: number, call: StoreCall): Promise<number>;
+  /** Leaves a mark that the key was used, so that `create` refuses it for ever. */
+  delete(key: string, call: StoreCall): Promise<number>;
+  /** Removes the mark as well. Only for keys that nobody will ever create again: `create` would succeed. */
+  forget(key: string, call: StoreCall): Promise<void>;
+  list(prefix: string, call: StoreCall): Promise<StoreListing>;
+  /**
+   * First what is there, then what changes; in order for each key, in between versions may be left out. Survives
+   * reconnects. A convenience: it may be late and blind without a word, so nobody may conclude anything from its silence.
+   * Returns the way to stop it.
+   */
+  watch(prefix: string, listener: (change: StoreChange) => void): () => void;
+  /** Ends watches; calls under way still settle. Does not close what it runs over. */
+  close(): Promise<void>;
+}
+
+export interface StoredObject {
+  readonly sha256: string;
+  readonly size: number;
+}
+
+/**
+ * Files by their content: the name is the SHA-256 in hex, so an object never changes. READERS VERIFY: what `get` yields
+ * is what the store had, and only hashing it (as `Pins` does with files) tells whether it is what the name says. Here
+ * `timeoutMs` bounds each exchange with the store, not the whole transfer. Calls reject with a StoreError.
+ */
+export interface Objects {
+  /** Does nothing when it is there and complete. CONFLICT: the content has another hash, nothing was kept. */
+  put(sha256: string, content: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>, call: StoreCall): Promise<void>;
+  /** Undefined: there is none. Iterating may reject as well; CONFLICT then means that it was deleted meanwhile. */
+  get(sha256: string, call: StoreCall): Promise<AsyncIterable<Uint8Array> | undefined>;
+  /** There, and with all its parts. */
+  has(sha256: string, call: StoreCall): Promise<boolean>;
+  list(call: StoreCall): Promise<readonly StoredObject[]>;
+  /** Also when there is none. */
+  delete(sha256: string, call: StoreCall): Promise<void>;
+}
