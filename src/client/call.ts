@@ -13,6 +13,10 @@ export interface BusCall {
   readonly idempotent?: boolean | undefined;
   readonly priority?: 0 | 1 | undefined;
   readonly attemptsLeft?: number | undefined;
+  /** 1: sent on by a host, and not to be sent on again. */
+  readonly hops?: number | undefined;
+  /** Actors a nested call came through. */
+  readonly path?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -31,6 +35,8 @@ export async function inferOverBus(bus: Bus, subject: string, call: BusCall): Pr
     ...(call.priority && { priority: call.priority }),
     ...(call.requestId !== undefined && { requestId: call.requestId }),
     ...(call.attemptsLeft !== undefined && { attemptsLeft: call.attemptsLeft }),
+    ...(call.hops && { hops: call.hops }),
+    ...(call.path && { path: call.path }),
     ...(encoded.jsonLength !== undefined && { jsonLength: encoded.jsonLength }),
   });
   const options = { timeoutMs: call.timeoutMs + GRACE_MS, headers, ...(call.signal && { signal: call.signal }) };

@@ -1,22 +1,33 @@
 /**
- * The caller's side of regrow over NATS: one deadline for the whole call, retries of what may be retried.
+ * The caller's side of regrow over NATS: one deadline for the whole call, other hosts for what failed or is late, and a
+ * memory of hosts that let it wait.
  *
- * Idempotent by default, as models are; for a module with effects say `idempotent: false`, and a call whose outcome is
- * unknown is reported as such and never repeated. Knows nothing of hosts beyond what answers say.
+ * Models may run twice, modules may not, unless the caller says otherwise with `idempotent`; a call that may have run and
+ * must not run again ends as UNAVAILABLE with outcome unknown. While the connection is down calls wait for it, within
+ * their deadlines. One client serves any number of calls side by side.
  */
-import { ServeError, isServeError } from '../errors.js';
-import type { Bus, Clock, Random } from '../ports.js';
+import { ServeError } from '../errors.js';
+import { HostsSeen } from '../policy/hosts-seen.js';
+import { RunTimes } from '../policy/latency.js';
+import { ATTEMPTS_MAX } from '../policy/retry.js';
 import type { StatusDocument } from '../protocol/status.js';
-import type { Subjects } from '../protocol/subjects.js';
 import { namedTensors, typedRecord, type TensorLike, type TypedTensor } from '../tensor/typed.js';
-import { inferOverBus, type BusAnswer } from './call.js';
+import type { BusAnswer } from './call.js';
+import { RetryBudget } from './retry-budget.js';
+import { Scout, type ClientOutside } from './scout.js';
+import { WholeCall, type ClientShared } from './whole-call.js';
+
+export type { ClientOutside } from './scout.js';
 
 export interface InferOptions {
   /** Budget of the whole call, retries included, in ms. */
   readonly timeoutMs?: number;
   readonly outputs?: readonly string[];
   readonly signal?: AbortSignal;
-  /** False: run at most once. */
+  /**
+   * False: run at most once. True: run again when nobody knows whether it ran. Default: true for models, false for
+   * modules. An actor's own spec may forbid what is allowed here, never the other way round.
+   */
   readonly idempotent?: boolean;
   /** 0 interactive (default), 1 bulk. */
   readonly priority?: 0 | 1;
@@ -38,51 +49,32 @@ export interface InferResult {
 export type TensorInputs = Readonly<Record<string, TensorLike>>;
 
 const TIMEOUT_MS = 5000;
-const STATUS_TIMEOUT_MS = 1000;
-/** First pause before another try; doubles, with jitter, so that callers do not return in step. */
-const RETRY_MIN_MS = 20;
-const RETRY_MAX_MS = 500;
+/** The longest a timer can be: an Infinity would fire at once. */
+const TIMEOUT_MAX_MS = 2 ** 31 - 1;
 
-export interface ClientOutside {
-  readonly bus: Bus;
-  readonly subjects: Subjects;
-  readonly clock: Clock;
-  readonly random: Random;
+export interface ClientOptions {
+  /** Executions one call may use over all hosts and layers, the first included. Default 3. */
+  readonly attemptsMax?: number;
 }
 
 export class Client implements AsyncDisposable {
-  constructor(private readonly outside: ClientOutside) {}
+  readonly #shared: ClientShared;
+
+  /** @throws ServeError INVALID_ARGUMENT for an option that cannot be */
+  constructor(private readonly outside: ClientOutside, { attemptsMax = ATTEMPTS_MAX }: ClientOptions = {}) {
+    if (!Number.isInteger(attemptsMax) || attemptsMax < 1) throw new ServeError('INVALID_ARGUMENT', `attemptsMax: ${attemptsMax} is not a whole number >= 1`);
+    const seen = new HostsSeen();
+    this.#shared = { outside, seen, scout: new Scout(outside, seen), budget: new RetryBudget(outside.clock.now()), times: new RunTimes(), attemptsMax };
+  }
 
   /** Rejects with a ServeError, or with the reason of `options.signal`. */
   async infer(actor: string, inputs: TensorInputs, options: InferOptions = {}): Promise<InferResult> {
-    const { bus, subjects, clock, random } = this.outside;
-    const deadlineMs = clock.now() + (options.timeoutMs ?? TIMEOUT_MS);
+    const { timeoutMs = TIMEOUT_MS, outputs, signal, idempotent, priority, requestId = this.outside.random.ulid() } = options;
     const tensors = wellFormed(() => namedTensors(inputs));
-    const subject = wellFormed(() => subjects.infer(actor));
-    const requestId = options.requestId ?? random.ulid();
-    let pauseMs = RETRY_MIN_MS;
-    for (;;) {
-      options.signal?.throwIfAborted();
-      const leftMs = deadlineMs - clock.now();
-      try {
-        return resultOf(await inferOverBus(bus, subject, { ...options, inputs: tensors, requestId, timeoutMs: leftMs }));
-      } catch (error) {
-        if (!isServeError(error) || !error.retryable) throw error;
-        if (nobodyAnswered(error)) await this.#assertKnown(actor, deadlineMs - clock.now());
-        const waitMs = Math.max(pauseMs * (0.5 + random.next() / 2), Math.min(error.retryAfterMs ?? 0, RETRY_MAX_MS));
-        if (clock.now() + waitMs >= deadlineMs) throw error;
-        await pause(clock, waitMs, options.signal);
-        pauseMs = Math.min(RETRY_MAX_MS, pauseMs * 2);
-      }
-    }
-  }
-
-  /** Silence has two meanings: the actor is down for a moment, or nobody has it. A host that answers knows which. */
-  async #assertKnown(actor: string, leftMs: number): Promise<void> {
-    const cluster = await this.status(Math.max(1, Math.min(leftMs, STATUS_TIMEOUT_MS))).catch(() => undefined);
-    if (!cluster) return;
-    const known = new Set(cluster.hosts.flatMap((host) => host.actors.map(({ name }) => name)));
-    if (!known.has(actor)) throw new ServeError('NOT_FOUND', `no host has an actor "${actor}"; there ${known.size === 1 ? 'is' : 'are'}: ${[...known].join(', ') || 'none'}`);
+    wellFormed(() => this.outside.subjects.infer(actor));
+    if (Number.isNaN(timeoutMs)) throw new ServeError('INVALID_ARGUMENT', 'timeoutMs: NaN is not a number of milliseconds');
+    const budgetMs = Math.min(timeoutMs, TIMEOUT_MAX_MS);
+    return resultOf(await new WholeCall(this.#shared, { actor, inputs: tensors, outputs, timeoutMs: budgetMs, requestId, idempotent, priority, signal }).run());
   }
 
   /** The cluster as one of its hosts sees it. */
@@ -112,10 +104,6 @@ function wellFormed<T>(read: () => T): T {
   }
 }
 
-function nobodyAnswered({ cause }: ServeError): boolean {
-  return (cause as { code?: string } | undefined)?.code === 'NO_RESPONDERS';
-}
-
 function resultOf(answer: BusAnswer): InferResult {
   return {
     outputs: typedRecord(answer.outputs),
@@ -125,18 +113,4 @@ function resultOf(answer: BusAnswer): InferResult {
     device: answer.device ?? '',
     ...(answer.degraded !== undefined && { degraded: answer.degraded }),
   };
-}
-
-function pause(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clock.clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = clock.setTimeout(() => {
-      signal?.removeEventListener('abort', abort);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', abort, { once: true });
-  });
 }

@@ -2,12 +2,14 @@
 import { createNatsBus, type NatsBus, type NatsOptions } from '../adapters/nats-bus.js';
 import { silentLog } from '../adapters/pino-log.js';
 import { systemClock, systemRandom } from '../adapters/system-clock.js';
-import { Client } from '../client/client.js';
+import { Client, type ClientOptions } from '../client/client.js';
 import { ServeError } from '../errors.js';
 import type { Log } from '../ports.js';
 import { subjects } from '../protocol/subjects.js';
 
-export interface ConnectOptions extends NatsOptions {
+export interface ConnectOptions extends NatsOptions, ClientOptions {
+  /** One server or several, as a list or joined by commas; the client finds the others of their cluster by itself. */
+  readonly servers: string | readonly string[];
   /** First tokens of every subject. Default `regrow`. */
   readonly prefix?: string;
   /** How long the first connect may take, in ms. Later ones are retried for ever. Default 5000. */
@@ -17,12 +19,23 @@ export interface ConnectOptions extends NatsOptions {
 
 const CONNECT_TIMEOUT_MS = 5000;
 
-/** Rejects with a ServeError UNAVAILABLE when no server answers in time. */
+/**
+ * From then on the client reconnects for ever.
+ * Rejects with a ServeError UNAVAILABLE when no server answers in time, INVALID_ARGUMENT for an option that cannot be.
+ */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  const { prefix, connectTimeoutMs = CONNECT_TIMEOUT_MS, log = silentLog, ...nats } = options;
-  const bus = createNatsBus(nats, { clock: systemClock, log });
-  await untilUp(bus, connectTimeoutMs);
-  return new Client({ bus, subjects: subjects(prefix), clock: systemClock, random: systemRandom });
+  const { prefix, connectTimeoutMs = CONNECT_TIMEOUT_MS, log = silentLog, attemptsMax, servers, ...nats } = options;
+  const names = subjects(prefix);
+  const list = typeof servers === 'string' ? servers.split(',').map((server) => server.trim()) : servers;
+  const bus = createNatsBus({ ...nats, servers: list }, { clock: systemClock, log });
+  try {
+    const client = new Client({ bus, subjects: names, clock: systemClock, random: systemRandom }, attemptsMax === undefined ? {} : { attemptsMax });
+    await untilUp(bus, connectTimeoutMs);
+    return client;
+  } catch (error) {
+    await bus.close();
+    throw error;
+  }
 }
 
 function untilUp(bus: NatsBus, timeoutMs: number): Promise<void> {
@@ -31,7 +44,6 @@ function untilUp(bus: NatsBus, timeoutMs: number): Promise<void> {
     const fail = (): void => {
       stop();
       systemClock.clearTimeout(timer);
-      void bus.close();
       reject(new ServeError('UNAVAILABLE', `could not connect to NATS within ${timeoutMs} ms: ${bus.detail}`));
     };
     const timer = systemClock.setTimeout(fail, timeoutMs);
