@@ -8,7 +8,7 @@ import { Socket } from 'node:net';
 import { guardianFdVariable, speakLines, type FromGuardian, type FromHost } from './process-lines.js';
 
 export interface GuardianLink {
-  /** Begins the beats, four for each span of silence that would count as a stall. */
+  /** Begins the beats, four for each span of silence that would count as a stall. Again when a reload changed the times. */
   hello(times: { readonly loopStallMs: number; readonly stopMs: number }): void;
   /** The host has stopped and would exit with this code, however its process ends now. */
   stopped(code: number): void;
@@ -47,6 +47,7 @@ export function connectGuardian(env: NodeJS.ProcessEnv = process.env): GuardianL
     hello({ loopStallMs, stopMs }) {
       const beatMs = loopStallMs / beatsPerStall;
       send({ type: 'hello', loopStallMs, beatMs, stopMs });
+      clearInterval(beats);
       beats = setInterval(() => send({ type: 'beat' }), beatMs);
     },
     stopped: (code) => send({ type: 'stopped', code }),

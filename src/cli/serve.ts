@@ -19,12 +19,18 @@ const STOP_EXTRA_MS = 20_000;
 export async function serve(file: string, log: Log): Promise<number> {
   const guardian = connectGuardian();
   let started: Promise<Host> | undefined;
+  let times: { readonly loopStallMs: number; readonly stopMs: number } | undefined;
   // Before there is a host, its file is about to be read anyway.
-  const reload = (): void => void started?.then((host) => reloadHost(host, file, log), () => {});
+  const reload = (): void => void started?.then(async (host) => {
+    const next = await reloadHost(host, file, log);
+    // Other actors may take another time to stop; loopStallMs is a key of the host and stays what it was.
+    if (next && times) guardian?.hello((times = { ...times, stopMs: stopMsOf(next) }));
+  }, () => {});
   const stopAsked = whenAskedToStop(guardian, log, reload);
   try {
     const spec = readHostFile(file);
-    guardian?.hello({ loopStallMs: spec.loopStallMs, stopMs: stopMsOf(spec) });
+    times = { loopStallMs: spec.loopStallMs, stopMs: stopMsOf(spec) };
+    guardian?.hello(times);
     started = Host.start(spec, { clock: systemClock, random: systemRandom, log, version: packageVersion(), zombiesMax: ZOMBIES_MAX });
     const host = await started;
     const code = await Promise.race([

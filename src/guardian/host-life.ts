@@ -69,14 +69,17 @@ export class HostLife {
     this.#within(KILL_MS, () => this.#report({ detail: 'still there after SIGKILL' }));
   }
 
+  /** Again after a reload that changed its times. A stop that is under way then keeps the limit it began with. */
   #greet({ loopStallMs, beatMs, stopMs }: Extract<FromHost, { type: 'hello' }>): void {
-    if (this.#greeted || this.#cause || this.#over) return;
+    if (this.#stoppedWith !== undefined || this.#cause || this.#over) return;
+    const isFirst = this.#greeted === undefined;
     this.#greeted = { stopMs };
-    if (this.#stopping) this.#limitStop();
-    else this.#clock.clearTimeout(this.#deadline);
+    if (isFirst && this.#stopping) this.#limitStop();
+    else if (isFirst) this.#clock.clearTimeout(this.#deadline);
+    this.#clock.clearTimeout(this.#nextLook);
     this.#watch = startWatch({ loopStallMs, beatMs }, this.#clock.now());
     this.#lookLater(beatMs);
-    this.#onGreeted();
+    if (isFirst) this.#onGreeted();
   }
 
   #noteStopped(code: number): void {

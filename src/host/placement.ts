@@ -15,7 +15,8 @@ import type { SupervisorReport } from '../supervision/reports.js';
 import type { ActorRuntime, Edition } from './actor-runtime.js';
 import type { Board } from './board.js';
 import { PoolCalls } from './pool-calls.js';
-import { lastResortPool, planPool, poolChild, replicaChild, replicaId, type PoolPlan } from './pools.js';
+import { Incarnations } from './incarnations.js';
+import { lastResortPool, planPool, poolChild, replicaChild, replicaId, restartLimits, type PoolPlan } from './pools.js';
 import type { Place, Story } from './story.js';
 
 export interface PlacementOptions {
@@ -63,6 +64,7 @@ const BUSY = 'another exchange of replicas is under way';
 export class Placement {
   readonly #placed = new Map<string, Placed>();
   readonly #calls: PoolCalls;
+  readonly #incarnations = new Incarnations();
   #stopped = false;
 
   constructor(private readonly options: PlacementOptions) {
@@ -100,6 +102,7 @@ export class Placement {
     this.#calls.reported(report);
     const placed = [...this.#placed.values()].find(({ plan }) => plan?.id === report.supervisor);
     if (!placed || this.#stopped) return;
+    if (report.type === 'gave-up') this.#givesUp(placed);
     if (report.type === 'shutdown' && report.detail === 'budget_exhausted') this.#gaveUp(placed);
     if (report.type === 'child-ready' && placed.resort === 'tried') this.#fillUp(placed);
   }
@@ -217,7 +220,7 @@ export class Placement {
     if (!this.#calls.running) return NOT_RUNNING;
     const actor = edition.spec.name;
     const old = { plan: placed.plan, indexes: placed.plan ? [...placed.indexes] : [] };
-    const plan = planPool(edition, choice, ++placed.generation);
+    const plan = planPool(edition, choice, ++placed.generation, this.#incarnations);
     const indexes: number[] = [];
     const refused = await this.#calls.start(poolChild(plan, []));
     if (refused !== undefined) return `its pool did not start: ${refused}`;
@@ -309,7 +312,7 @@ export class Placement {
   #whole(placed: Placed, choice: Target): ChildSpec {
     const { board } = this.options;
     const actor = placed.runtime.name;
-    const plan = planPool(placed.edition, choice, placed.plan ? ++placed.generation : 0);
+    const plan = planPool(placed.edition, choice, placed.plan ? ++placed.generation : 0, this.#incarnations);
     const indexes = Array.from({ length: placed.edition.spec.replicas }, () => placed.nextIndex++);
     this.#strike(placed);
     for (const index of indexes) board.addReplica(actor, replicaId(actor, plan.device, index), plan.device);
@@ -367,15 +370,31 @@ export class Placement {
 
   // -------------------------------------------------------------------------------------------------------- last resort
 
+  /**
+   * Its other replicas are still to be stopped, which may take their whole shutdownMs. Where nothing will take their
+   * place, nobody shall wait for it from now on.
+   */
+  #givesUp(placed: Placed): void {
+    if (placed.exchanging) return; // what is being exchanged has its successor under way
+    const { pauses, plan } = placed;
+    const pause = this.#pauseAfter(placed);
+    const next = this.#choose({ ...placed, pauses: new Map(pauses).set(plan!.device, pause) });
+    if (next.to === 'last-resort' || next.to === 'nowhere') placed.runtime.dispatcher.setProspect(false, pause.reason);
+  }
+
   #gaveUp(placed: Placed): void {
-    const { board, clock } = this.options;
-    const { device } = placed.plan!;
-    const last = [...board.actors.get(placed.runtime.name)!.replicas.values()].find((replica) => replica.lastExit)?.lastExit;
-    const why = `gave up after too many restarts (last: ${last ? `${last.reason}: ${last.detail}` : 'unknown'})`;
     placed.alive = false;
     placed.resort = 'none';
-    placed.pauses.set(device, afterFailure(placed.pauses.get(device), why, clock.now()));
+    placed.pauses.set(placed.plan!.device, this.#pauseAfter(placed));
     this.#reconsider(placed);
+  }
+
+  /** What its pool's end means for its device. */
+  #pauseAfter({ runtime, plan, pauses }: Placed): Pause {
+    const { board, clock } = this.options;
+    const last = [...board.actors.get(runtime.name)!.replicas.values()].find((replica) => replica.lastExit)?.lastExit;
+    const why = `gave up after too many restarts (last: ${last ? `${last.reason}: ${last.detail}` : 'unknown'})`;
+    return afterFailure(pauses.get(plan!.device), why, clock.now());
   }
 
   /** Nowhere else to go: one replica at the longest backoff, here, for as long as it takes. */
@@ -408,13 +427,16 @@ export class Placement {
     if (placed.alive) await this.#calls.end(left);
     this.#strike(placed);
     placed.alive = false;
-    placed.plan = planPool(placed.edition, choice, ++placed.generation);
+    placed.plan = planPool(placed.edition, choice, ++placed.generation, this.#incarnations);
     for (const index of placed.indexes) board.addReplica(actor, replicaId(actor, choice.device, index), choice.device);
     board.placed(actor, choice.degraded);
     placed.exchanging = false;
   }
 
-  /** The one replica of a last resort is proven: the others follow, and the actor is whole again. */
+  /**
+   * The one replica of a last resort is proven: the others follow, and the actor is whole again. From here on the pool is
+   * one like any other, with the spec's own budget: it may give up once more, and move where it can.
+   */
   #fillUp(placed: Placed): void {
     const { board, clock } = this.options;
     const plan = placed.plan!;
@@ -425,6 +447,7 @@ export class Placement {
     placed.runtime.dispatcher.setProspect(true, 'restarting');
     const pool = this.#calls.pool(plan);
     if (!pool) return;
+    pool.send({ type: 'reconfigure', limits: restartLimits(plan) });
     for (const index of placed.indexes.slice(1)) void callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) });
   }
 

@@ -2,9 +2,10 @@
  * What placement asks of the supervisors: one replica more and wait until it is proven or failed, one less, a pool more,
  * a pool less. Decides nothing, and a pool that is not there is no error: it may have given up a moment ago.
  */
-import type { Clock } from '../ports.js';
+import type { Clock, TimerHandle } from '../ports.js';
 import { callSupervisor, findSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
+import { extendIfLate, startDeadline, type Deadline } from '../supervision/deadline.js';
 import type { SupervisorReport } from '../supervision/reports.js';
 import type { Board } from './board.js';
 import { replicaChild, replicaId, type PoolPlan } from './pools.js';
@@ -63,7 +64,15 @@ export class PoolCalls {
     this.board.addReplica(spec.name, id, plan.device);
     return new Promise((resolve) => {
       // The replica bounds its own start; this bounds the wait for one that never gets its turn.
-      const timer = this.clock.setTimeout(() => this.#settle(id, false, 'not ready in time'), 2 * spec.startTimeoutMs);
+      let timer: TimerHandle;
+      const wait = (deadline: Deadline): void => {
+        timer = this.clock.setTimeout(() => {
+          const later = extendIfLate(deadline, this.clock.now());
+          if (later) wait(later);
+          else this.#settle(id, false, 'not ready in time');
+        }, deadline.delayMs);
+      };
+      wait(startDeadline(2 * spec.startTimeoutMs, this.clock.now()));
       this.#awaited.set(id, (ready, why) => {
         this.clock.clearTimeout(timer);
         resolve({ ready, why });

@@ -5,6 +5,7 @@
 import type { ActorSpec } from '../spec/actor.js';
 import type { Edition } from './actor-runtime.js';
 import type { ChildSpec } from '../supervision/child.js';
+import type { RestartLimits } from '../supervision/options.js';
 import { replicaMachine, type ReplicaEffects } from '../supervision/replica.js';
 import { subtree } from '../supervision/supervisor.js';
 
@@ -22,11 +23,15 @@ export interface PoolPlan {
   /** Why its answers are second best; undefined on the actor's first choice. */
   readonly degraded: string | undefined;
   readonly effects: ReplicaEffects;
+  /** Of the host's replicas, by id: a replica that comes back in another pool goes on counting. */
+  readonly incarnations: Map<string, number>;
 }
 
-export function planPool(edition: Edition, { device, degraded }: { readonly device: string; readonly degraded?: string }, generation: number): PoolPlan {
+export function planPool(
+  edition: Edition, { device, degraded }: { readonly device: string; readonly degraded?: string }, generation: number, incarnations: Map<string, number>,
+): PoolPlan {
   const id = `${edition.spec.name}@${device}${generation > 0 ? `~${generation}` : ''}`;
-  return { id, edition, device, degraded, effects: edition.effects(device, degraded) };
+  return { id, edition, device, degraded, effects: edition.effects(device, degraded), incarnations };
 }
 
 /** `ocr-rec-cpu-0`, `ocr-rec-cuda1-3`: usable as a NATS token and a file name. */
@@ -34,19 +39,25 @@ export const replicaId = (actor: string, device: string, index: number): string 
 
 /** A pool as the spec asks for it, with the replicas of these numbers. */
 export function poolChild(plan: PoolPlan, indexes: readonly number[]): ChildSpec {
-  return pool(plan, indexes, plan.edition.spec.restart);
+  return pool(plan, indexes, restartLimits(plan));
 }
 
 /**
  * A pool that gave up and has nowhere else to go: one replica, at the longest backoff, for as long as it takes. When it
- * becomes ready, placement adds the others.
+ * becomes ready, placement adds the others and gives the pool its `restartLimits` back.
  */
 export function lastResortPool(plan: PoolPlan, index: number): ChildSpec {
-  const { restart } = plan.edition.spec;
-  return pool(plan, [index], { ...restart, intensity: Infinity, consecutiveMax: Infinity, backoff: { ...restart.backoff, minMs: restart.backoff.maxMs } });
+  const limits = restartLimits(plan);
+  return pool(plan, [index], { ...limits, intensity: Infinity, consecutiveMax: Infinity, backoff: { ...limits.backoff, minMs: limits.backoff.maxMs } });
 }
 
-function pool(plan: PoolPlan, indexes: readonly number[], restart: ActorSpec['restart']): ChildSpec {
+/** As the spec asks for them. */
+export function restartLimits({ edition }: PoolPlan): RestartLimits & Omit<ActorSpec['restart'], 'type'> {
+  const { intensity, periodMs, consecutiveMax, resetAfterMs, backoff } = edition.spec.restart;
+  return { intensity, periodMs, consecutiveMax, resetAfterMs, backoff };
+}
+
+function pool(plan: PoolPlan, indexes: readonly number[], limits: RestartLimits): ChildSpec {
   return subtree({
     id: plan.id,
     // The end of a pool is an event for placement, never an escalation.
@@ -56,13 +67,10 @@ function pool(plan: PoolPlan, indexes: readonly number[], restart: ActorSpec['re
       startedWhen: 'spawned',
       initialStart: 'retry',
       stopOrder: 'parallel',
-      intensity: restart.intensity,
-      periodMs: restart.periodMs,
-      consecutiveMax: restart.consecutiveMax,
-      resetAfterMs: restart.resetAfterMs,
-      backoff: restart.backoff,
+      ...limits,
       exitsCoalesceMs: EXITS_COALESCE_MS,
       killGraceMs: KILL_GRACE_MS,
+      incarnations: plan.incarnations,
       children: indexes.map((index) => replicaChild(plan, index)),
     },
   });

@@ -7,7 +7,8 @@ import type { ExitReason } from '../errors.js';
 import type { ChildPhase, ChildStatus, LastExit } from '../policy/children.js';
 import type { Call, CallResult, Job, Ledger, Message } from '../policy/supervise.js';
 import type { ChildEvent, ChildIdentity, ChildOrder, ChildSpec, SupervisionEnvironment } from './child.js';
-import type { SupervisorSettings } from './options.js';
+import type { Deadline } from './deadline.js';
+import type { RestartLimits, SupervisorSettings } from './options.js';
 import type { SupervisorReport } from './reports.js';
 
 export type Reply = (result: CallResult) => void;
@@ -86,8 +87,11 @@ export interface SupervisorView {
 
 export type SupervisorCall = Call<ChildSpec> & { readonly reply: Reply };
 
+/** A child has used up its time. */
+export type DeadlineEvent = { readonly type: 'timer.killDue' | 'timer.graceOver' | 'timer.startLate'; readonly deadline: Deadline } & ChildIdentity;
+
 type TimerEvent =
-  | ({ readonly type: 'timer.killDue' | 'timer.graceOver' | 'timer.startLate' } & ChildIdentity)
+  | DeadlineEvent
   | { readonly type: 'timer.delayOver'; readonly trigger: string; readonly token: number }
   | { readonly type: 'timer.stopOverdue' };
 
@@ -101,6 +105,7 @@ export type SupervisorEvent =
   | ChildOrder
   | SupervisorCall
   | { readonly type: 'inspect'; readonly reply: (view: SupervisorView) => void }
+  | { readonly type: 'reconfigure'; readonly limits: RestartLimits }
   | ({ readonly type: 'gate.granted' } & ChildIdentity)
   | TimerEvent
   | ActorEvent;

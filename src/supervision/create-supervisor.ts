@@ -7,7 +7,7 @@ import { createActor } from 'xstate';
 import type { Call, CallResult } from '../policy/supervise.js';
 import type { ChildSpec, SupervisionEnvironment } from './child.js';
 import type { SupervisorEnd, SupervisorView } from './context.js';
-import type { SupervisorOptions } from './options.js';
+import type { RestartLimits, SupervisorOptions } from './options.js';
 import { viewOf } from './steps.js';
 import { supervisorMachine } from './supervisor.js';
 
@@ -33,6 +33,8 @@ export interface Supervisor extends AsyncDisposable {
   countChildren(): Promise<CallResult>;
   /** Now, also while a start, a stop or a delay is pending. */
   readonly snapshot: SupervisorView;
+  /** Other restart limits from now on, and an empty window; failures in a row stay counted, below consecutiveMax. What is absent stays. */
+  reconfigure(limits: RestartLimits): void;
   /** Orders the stop of everything in reverse; resolves when it has ended. */
   stop(): Promise<SupervisorEnd>;
 }
@@ -111,6 +113,7 @@ export function createSupervisor(options: SupervisorOptions & SupervisionEnviron
     deleteChild: (childId) => call({ type: 'deleteChild', id: childId }),
     whichChildren: () => call({ type: 'whichChildren' }),
     countChildren: () => call({ type: 'countChildren' }),
+    reconfigure: (limits) => ref.send({ type: 'reconfigure', limits }),
     get snapshot() { return inspectSupervisor(ref); },
     stop,
     [Symbol.asyncDispose]: async () => { await stop(); },

@@ -9,7 +9,7 @@ export type {
 export { createStartGate } from './start-gate.js';
 export type { StartGate } from './start-gate.js';
 export { supervisorDefaults } from './options.js';
-export type { SupervisorInput, SupervisorOptions } from './options.js';
+export type { RestartLimits, SupervisorInput, SupervisorOptions } from './options.js';
 export type { ChildView, SupervisorEnd, SupervisorView } from './context.js';
 export type { SupervisorReport } from './reports.js';
 export { budgetReachable } from '../policy/backoff.js';

@@ -12,8 +12,9 @@ import { isCleanExit } from '../policy/restart.js';
 import { startFailed, startSucceeded, withoutProcess } from '../policy/supervise.js';
 import type { ChildIdentity, ChildSpec } from './child.js';
 import { describe } from './child.js';
-import type { Draft, PendingStart, Reply, SupervisorEvent } from './context.js';
+import type { DeadlineEvent, Draft, PendingStart, Reply, SupervisorEvent } from './context.js';
 import { identityOf, keyOf } from './context.js';
+import { extendIfLate, startDeadline, type Deadline } from './deadline.js';
 import type { ReportContext, SupervisorReport } from './reports.js';
 
 type Plain<Union> = Union extends unknown ? Omit<Union, 'supervisor' | 'supervisorIncarnation'> : never;
@@ -43,7 +44,9 @@ function identify(child: Child<ChildSpec>): ChildIdentity {
 export function startChild(draft: Draft, id: string, cause: PendingStart['cause'], reply: Reply | undefined): void {
   const child = findChild(draft.ledger.children, id);
   if (!child) return;
-  const identity = { id, incarnation: child.incarnation + 1 };
+  const { incarnations } = draft.settings;
+  const identity = { id, incarnation: Math.max(child.incarnation, incarnations?.get(id) ?? 0) + 1 };
+  incarnations?.set(id, identity.incarnation); // in place, as it is shared
   const restarts = child.restarts + (cause === 'restart' ? 1 : 0);
   patch(draft, id, { phase: 'starting', alive: false, incarnation: identity.incarnation, restarts, readySince: undefined });
   draft.starting = { ...draft.starting, [id]: { cause, reply, late: false } };
@@ -57,8 +60,7 @@ function spawn(draft: Draft, spec: ChildSpec, identity: ChildIdentity): void {
   draft.effects.push({ do: 'spawn', spec, identity });
   const { startTimeoutMs } = draft.settings;
   if (spec.type === 'worker' && startTimeoutMs !== Infinity) {
-    const event = { type: 'timer.startLate', ...identity } as const;
-    draft.effects.push({ do: 'arm', timer: `start:${keyOf(identity)}`, delayMs: startTimeoutMs, event });
+    arm(draft, 'timer.startLate', identity, startDeadline(startTimeoutMs, draft.environment.clock.now()));
   }
 }
 
@@ -79,7 +81,7 @@ export function startTookTooLong(draft: Draft, event: SupervisorEvent): void {
   if (event.type !== 'timer.startLate') return;
   const child = present(draft, event);
   const start = draft.starting[event.id];
-  if (child?.phase !== 'starting' || !start) return;
+  if (child?.phase !== 'starting' || !start || grantedAgain(draft, event)) return;
   draft.starting = { ...draft.starting, [event.id]: { ...start, late: true } };
   orderKill(draft, child, 'start_timeout');
 }
@@ -221,8 +223,22 @@ function dismiss(draft: Draft, child: Child<ChildSpec>): void {
   const { [child.spec.id]: ref, ...rest } = draft.refs;
   draft.refs = rest;
   if (ref) draft.effects.push({ do: 'dismiss', ref });
-  for (const timer of ['start', 'kill', 'grace']) draft.effects.push({ do: 'disarm', timer: `${timer}:${key}` });
+  for (const timer of Object.values(timers)) draft.effects.push({ do: 'disarm', timer: `${timer}:${key}` });
   releaseSlot(draft, key);
+}
+
+const timers = { 'timer.startLate': 'start', 'timer.killDue': 'kill', 'timer.graceOver': 'grace' } as const;
+
+function arm(draft: Draft, type: DeadlineEvent['type'], identity: ChildIdentity, deadline: Deadline): void {
+  const event = { type, deadline, ...identity } as const;
+  draft.effects.push({ do: 'arm', timer: `${timers[type]}:${keyOf(identity)}`, delayMs: deadline.delayMs, event });
+}
+
+/** The timer came late: what the child has said meanwhile may not have been heard yet, so it gets its time once more. */
+function grantedAgain(draft: Draft, { type, id, incarnation, deadline }: DeadlineEvent): boolean {
+  const later = extendIfLate(deadline, draft.environment.clock.now());
+  if (later) arm(draft, type, { id, incarnation }, later);
+  return later !== undefined;
 }
 
 function reportExit(draft: Draft, context: ReportContext, child: Child<ChildSpec>, why: Ending, more: object = {}): void {
@@ -243,8 +259,7 @@ export function orderStop(draft: Draft, child: Child<ChildSpec>): void {
   const budgetMs = shutdown === 'infinity' ? Infinity : shutdown;
   draft.effects.push({ do: 'order', ref, order: { type: 'stop', budgetMs } });
   if (budgetMs !== Infinity) {
-    const event = { type: 'timer.killDue', ...identify(child) } as const;
-    draft.effects.push({ do: 'arm', timer: `kill:${keyOf(event)}`, delayMs: budgetMs, event });
+    arm(draft, 'timer.killDue', identify(child), startDeadline(budgetMs, draft.environment.clock.now()));
   }
 }
 
@@ -252,23 +267,23 @@ export function orderKill(draft: Draft, child: Child<ChildSpec>, detail: string)
   const ref = draft.refs[child.spec.id];
   if (!ref) return;
   const graceMs = draft.killGraceMs;
-  const event = { type: 'timer.graceOver', ...identify(child) } as const;
-  draft.effects.push({ do: 'disarm', timer: `kill:${keyOf(event)}` });
+  const identity = identify(child);
+  draft.effects.push({ do: 'disarm', timer: `kill:${keyOf(identity)}` });
   draft.effects.push({ do: 'order', ref, order: { type: 'kill', reason: 'killed', detail, graceMs } });
-  draft.effects.push({ do: 'arm', timer: `grace:${keyOf(event)}`, delayMs: graceMs, event });
+  arm(draft, 'timer.graceOver', identity, startDeadline(graceMs, draft.environment.clock.now()));
 }
 
 export function stopBudgetOver(draft: Draft, event: SupervisorEvent): void {
   if (event.type !== 'timer.killDue') return;
   const child = present(draft, event);
-  if (child?.phase === 'stopping') orderKill(draft, child, 'shutdown_budget_over');
+  if (child?.phase === 'stopping' && !grantedAgain(draft, event)) orderKill(draft, child, 'shutdown_budget_over');
 }
 
 /** Killed, and still no word from it. */
 export function killGraceOver(draft: Draft, event: SupervisorEvent): void {
   if (event.type !== 'timer.graceOver') return;
   const child = present(draft, event);
-  if (!child?.alive) return;
+  if (!child?.alive || grantedAgain(draft, event)) return;
   report(draft, { type: 'zombie', child: identify(child), afterMs: draft.killGraceMs });
   ended(draft, child, { reason: 'killed', detail: 'zombie' }, { charge: true });
 }

@@ -35,7 +35,15 @@ export interface SupervisorOptions {
   readonly stopOrder?: 'reverse' | 'parallel';
   /** How long a killed child may take to go before it is reported as a zombie and left behind. Default 1000. */
   readonly killGraceMs?: number;
+  /**
+   * Incarnations of earlier children, by id; kept up to date here. Share one map between supervisors whose children may
+   * have each other's ids, and no incarnation number is given twice. Default: none, numbers begin at 1.
+   */
+  readonly incarnations?: Map<string, number>;
 }
+
+/** What may be changed while a supervisor runs (`reconfigure`). What is absent stays as it is. */
+export type RestartLimits = Pick<SupervisorOptions, 'intensity' | 'periodMs' | 'backoff' | 'resetAfterMs' | 'consecutiveMax'>;
 
 export const supervisorDefaults = {
   children: [],
@@ -52,15 +60,19 @@ export const supervisorDefaults = {
   startTimeoutMs: Infinity,
   stopOrder: 'reverse',
   killGraceMs: 1000,
-} as const satisfies Omit<Required<SupervisorOptions>, 'backoff'> & { readonly backoff: undefined };
+  incarnations: undefined,
+} as const satisfies Omit<Required<SupervisorOptions>, Optional> & Readonly<Record<Optional, undefined>>;
 
-export type SupervisorSettings = {
-  readonly [Option in keyof SupervisorOptions]-?: Option extends 'backoff' ? Backoff | undefined : NonNullable<SupervisorOptions[Option]>;
-};
+type Optional = 'backoff' | 'incarnations';
 
-export function settingsOf(options: SupervisorOptions): SupervisorSettings {
+export type SupervisorSettings = Readonly<Required<Omit<SupervisorOptions, Optional>>> & { readonly [Option in Optional]: SupervisorOptions[Option] | undefined };
+
+const defaults: SupervisorSettings = supervisorDefaults;
+
+/** @param before what holds where an option is absent */
+export function settingsOf(options: SupervisorOptions, before: SupervisorSettings = defaults): SupervisorSettings {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...supervisorDefaults, ...(Object.fromEntries(given) as SupervisorOptions) } as SupervisorSettings;
+  return { ...before, ...(Object.fromEntries(given) as SupervisorOptions) } as SupervisorSettings;
 }
 
 /** Input of the supervisor's machine; under another supervisor all but `options` comes from there. */

@@ -8,9 +8,10 @@
  * replica is never replaced while its process or thread still runs. Decides nothing about restarts: that is the
  * supervisor's.
  */
-import { assign, fromCallback, sendParent, sendTo, setup, type AnyEventObject } from 'xstate';
+import { assign, cancel, fromCallback, raise, sendParent, sendTo, setup, type AnyEventObject } from 'xstate';
 import type { ExitReason } from '../errors.js';
 import type { Clock, Lane, LaneExit, LaneFactory, LaneOrder, LoadReply, TimerHandle } from '../ports.js';
+import { extendIfLate, startDeadline, type Deadline } from './deadline.js';
 
 export type ProofKind = 'golden' | 'recorded' | 'loaded-only';
 export type ProofResult =
@@ -117,6 +118,8 @@ interface ReplicaContext extends ReplicaInput {
   readonly reason: string;
   /** Why this machine ends the lane, when it does; overrules what the lane's exit looks like. */
   readonly verdict: LaneExit | undefined;
+  /** Until when it must be ready for the first time. */
+  readonly startDeadline: Deadline;
 }
 
 /** The lane, driven by orders; the only place of this machine that touches the world. */
@@ -280,7 +283,7 @@ const machine = setup({
     events: {} as LaneReport | Command | AnyEventObject,
   },
   actors: { lane: laneActor },
-  delays: { startTimeout: ({ context }) => context.limits.startTimeoutMs },
+  guards: { timerWasLate: ({ context }) => extendIfLate(context.startDeadline, context.effects.clock.now()) !== undefined },
   actions: {
     show: ({ context }, params: { phase: ReplicaLifePhase }) => {
       const { id, incarnation, pid, threadId, reason, proof } = context;
@@ -289,6 +292,9 @@ const machine = setup({
     because: assign({ reason: (_, params: { reason: string }) => params.reason }),
     /** Ends the lane for a reason of this machine's own. */
     condemn: assign({ verdict: (_, verdict: LaneExit) => verdict }),
+    extendStart: assign(({ context }) => ({ startDeadline: extendIfLate(context.startDeadline, context.effects.clock.now()) ?? context.startDeadline })),
+    armStart: raise({ type: 'startOver' }, { id: 'startOver', delay: ({ context }) => context.startDeadline.delayMs }),
+    disarmStart: cancel('startOver'),
     order: sendTo('lane', (_, order: Order) => order),
     reportStarted: sendParent(({ context }) => ({ type: 'child.started', id: context.id, incarnation: context.incarnation })),
     reportReady: sendParent(({ context }) => ({ type: 'child.ready', id: context.id, incarnation: context.incarnation })),
@@ -305,7 +311,7 @@ const of = <T extends LaneReport['type'] | Command['type']>(event: AnyEventObjec
 
 export const replicaMachine = machine.createMachine({
   id: 'replica',
-  context: ({ input }) => ({ ...input, pid: 0, threadId: 0, proof: undefined, reason: 'starting', verdict: undefined }),
+  context: ({ input }) => ({ ...input, pid: 0, threadId: 0, proof: undefined, reason: 'starting', verdict: undefined, startDeadline: startDeadline(input.limits.startTimeoutMs, input.effects.clock.now()) }),
   invoke: { src: 'lane', id: 'lane', input: ({ context }) => context },
   initial: 'starting',
   on: {
@@ -329,11 +335,13 @@ export const replicaMachine = machine.createMachine({
     /** Not routed; bounded by startTimeoutMs as a whole. */
     starting: {
       initial: 'opening',
-      after: {
-        startTimeout: {
+      entry: 'armStart',
+      exit: 'disarmStart',
+      on: {
+        startOver: [{ guard: 'timerWasLate', actions: ['extendStart', 'armStart'] }, {
           target: 'ending',
           actions: { type: 'condemn', params: ({ context }) => ({ reason: 'load-failed' as const, detail: `not ready within startTimeoutMs (${context.limits.startTimeoutMs})` }) },
-        },
+        }],
       },
       states: {
         /** The process or thread is being made. Its turn to load may come first. */

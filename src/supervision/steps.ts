@@ -7,10 +7,11 @@
 import type { CallResult } from '../policy/supervise.js';
 import { beginDelay as delayed, decide, readinessEnded } from '../policy/supervise.js';
 import { findChild, idsOf, patchChild, statusOf } from '../policy/children.js';
-import { firstSpecFault } from '../policy/restart.js';
+import { emptyWindow, firstSpecFault } from '../policy/restart.js';
 import type { ChildIdentity } from './child.js';
 import type { ChildView, Draft, SupervisorCall, SupervisorContext, SupervisorEvent, SupervisorView } from './context.js';
 import { orderKill, orderStop, releaseSlot, report, setDown, startChild } from './lifecycle.js';
+import { settingsOf, type RestartLimits } from './options.js';
 
 // --------------------------------------------------------------------------------------------------------------- boot
 
@@ -196,6 +197,20 @@ export function noteReadiness(draft: Draft, event: SupervisorEvent): void {
   } else {
     draft.ledger = readinessEnded(draft.ledger, event.id, now, draft.settings.resetAfterMs);
   }
+}
+
+/**
+ * Other restart limits from now on, and an empty window. Failures in a row still are in a row, so backoffs go on where they
+ * were; but the first failure from here on is no reason to give up, however many there were under the old limits. Delays
+ * that run already keep their length.
+ */
+export function reconfigure(draft: Draft, event: SupervisorEvent): void {
+  if (event.type !== 'reconfigure') return;
+  const { intensity, periodMs, backoff, resetAfterMs, consecutiveMax } = event.limits;
+  draft.settings = settingsOf({ intensity, periodMs, backoff, resetAfterMs, consecutiveMax } as RestartLimits, draft.settings);
+  const failuresMax = Math.max(0, draft.settings.consecutiveMax - 1);
+  const children = draft.ledger.children.map((child) => ({ ...child, failures: Math.min(child.failures, failuresMax) }));
+  draft.ledger = { ...draft.ledger, children, window: emptyWindow };
 }
 
 export function showView(draft: Draft, event: SupervisorEvent): void {

@@ -5,8 +5,9 @@
  * they happen, and the only place where effects are carried out. Assumes that children speak the protocol of child.ts.
  * It never knows what its children do, and restarts nothing that its budget does not allow.
  *
- * While a start or a stop is pending, messages wait in the inbox as they would in OTP's. Three do not, because a child that
- * hangs must not make its supervisor deaf: `kill` and `inspect` never wait, `stop` no longer than a turn of the event loop.
+ * While a start or a stop is pending, messages wait in the inbox as they would in OTP's. Four do not, because a child that
+ * hangs must not make its supervisor deaf: `kill`, `inspect` and `reconfigure` never wait, `stop` no longer than a turn of
+ * the event loop.
  */
 import type { AnyActorLogic, AnyActorRef } from 'xstate';
 import { setup } from 'xstate';
@@ -162,6 +163,7 @@ export const supervisorMachine = base
       hastenStop: act(steps.hastenStop),
       killGraceOver: act(life.killGraceOver),
       noteReadiness: act(steps.noteReadiness),
+      reconfigure: act(steps.reconfigure),
       refuseCall: act(steps.refuseCall),
       resetBreath: act((draft) => { draft.handled = 0; }),
       showView: act(steps.showView),
@@ -226,6 +228,7 @@ export const supervisorMachine = base
       'timer.graceOver': { actions: 'killGraceOver' },
       'timer.delayOver': { actions: 'enqueueDelayOver' },
       inspect: { actions: 'showView' },
+      reconfigure: { actions: 'reconfigure' },
       stop: { actions: 'enqueueStop' },
       'timer.stopOverdue': { target: '.stopping' },
       kill: { target: '.stopping' },

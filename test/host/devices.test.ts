@@ -1,6 +1,7 @@
 /** Devices on a host: probed, fenced, moved away from and back to; simulated lanes, the real host around them. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
+import { parseHost, type HostSpec } from '../../src/spec/host.js';
 import { DeviceStage, type Mood } from '../support/device-stage.js';
 import { rejection } from '../support/host-stage.js';
 
@@ -15,6 +16,12 @@ const both = ['cuda:0', 'cpu'];
 const start = async (more: object = {}, moods: Readonly<Record<string, Mood>> = {}, devices = both): Promise<void> => {
   stage = await DeviceStage.start(devices, [{ devices, ...more }], moods);
 };
+
+function parsed(document: object): HostSpec {
+  const result = parseHost(document, { cores: 4, resolve: (path) => path });
+  assert.ok(result.ok);
+  return result.spec;
+}
 
 test('probe: a device that computes is used, and the answers are not degraded', async () => {
   await start();
@@ -175,6 +182,103 @@ test('one device only: a pool that gives up comes back as a last resort, whole',
   assert.deepEqual([stage.actor().state, stage.alive.length], ['ready', 2]);
   await stage.pass(40_000);
   assert.deepEqual([stage.actor().state, stage.alive.length], ['ready', 2]);
+});
+
+test('a last resort that healed has its own budget again: what gives up once more moves to a device that works', async () => {
+  await start({ replicas: 2, ...brief }, { 'cuda:0': 'crashes', cpu: 'crashes' });
+  await stage.pass(2000);
+  await stage.mood('cpu', 'computes');
+  await stage.pass(1000);
+  assert.deepEqual(stage.alive.map((replica) => replica.replace(/-\d+$/, '')), ['actor0-cpu', 'actor0-cpu']);
+  await stage.mood('cuda:0', 'computes');
+  const gaveUp = stage.told('pool-gave-up').length;
+  // Fewer than 30 s after the giving up on cuda:0, so that nothing but a giving up here makes it move.
+  for (let crash = 0; crash < 3; crash++) {
+    stage.lanes.findLast((lane) => !lane.ended && lane.device === 'cpu')!.die();
+    await stage.pass(150);
+  }
+  assert.equal(stage.told('pool-gave-up').length, gaveUp + 1);
+});
+
+test('Served-By is never given twice: giving up, last resorts, taken out and added again', async () => {
+  const actor = { name: 'actor0', module: '/nowhere.js', replicas: 2, ...brief };
+  await start({ replicas: 2, ...brief }, { cpu: 'crashes' }, ['cpu']);
+  for (let round = 0; round < 2; round++) {
+    await stage.pass(1000);
+    assert.equal(stage.actor().ready, 0);
+    await stage.mood('cpu', 'computes');
+    await stage.pass(1000);
+    assert.equal(stage.actor().ready, 2);
+    await stage.mood('cpu', 'crashes');
+    for (const lane of stage.lanes) if (!lane.isProbe) lane.die();
+  }
+  await stage.mood('cpu', 'computes');
+  await stage.pass(1000);
+  for (const actors of [[], [actor]]) {
+    const applied = stage.host.apply(parsed({ actors }));
+    await stage.pass(100);
+    await applied;
+  }
+  await stage.pass(100);
+  assert.equal(stage.actor().ready, 2);
+  const lives = stage.events.filter(({ type }) => type === 'replica-ready').map(({ replica, detail }) => `${replica}#${detail!['incarnation']}`);
+  assert.ok(lives.length >= 8, String(lives));
+  assert.deepEqual(lives.filter((life, at) => lives.indexOf(life) !== at), []);
+});
+
+test('a pool that gives up: requests are refused at once, not when its other replica has stopped', async () => {
+  await start({ replicas: 2, shutdownMs: 60_000, ...brief }, {}, ['cpu']);
+  const other = stage.lane('actor0-cpu-1');
+  other.stop = () => {}; // drains
+  for (let crash = 0; crash < 3; crash++) {
+    stage.lane('actor0-cpu-0').die();
+    await stage.pass(150);
+  }
+  assert.equal(stage.told('pool-gave-up').length, 1);
+  assert.equal(other.ended, undefined);
+  let refused: unknown;
+  void stage.infer().catch((error: unknown) => { refused = error; });
+  await stage.pass(0);
+  assert.match(String(refused), /has no ready replica here/);
+  other.die('shutdown', 'stopped');
+  await stage.pass(1000);
+  assert.equal(stage.actor().ready, 2, 'its last resort');
+});
+
+test('a pool that gives up with another device to go to: requests wait for it', async () => {
+  await start({ replicas: 2, shutdownMs: 60_000, ...brief });
+  const other = stage.lane('actor0-cuda0-1');
+  other.stop = () => {};
+  for (let crash = 0; crash < 3; crash++) {
+    stage.lane('actor0-cuda0-0').die();
+    await stage.pass(150);
+  }
+  assert.equal(stage.told('pool-gave-up').length, 1);
+  const asked = stage.infer();
+  await stage.pass(0);
+  other.die('shutdown', 'stopped');
+  await stage.pass(10);
+  assert.equal((await asked).device, 'cpu');
+});
+
+test('start time-out, the host itself stood still: a replica that has loaded meanwhile is not condemned', async () => {
+  await start({ startTimeoutMs: 10_000 }, { cpu: 'dawdles' }, ['cpu']);
+  const now = stage.clock.now.bind(stage.clock);
+  stage.clock.now = () => now() + 30_000;
+  await stage.pass(10_000);
+  await stage.mood('cpu', 'computes');
+  assert.equal(stage.actor().ready, 1);
+  assert.deepEqual(stage.told('replica-exit'), []);
+});
+
+test('start time-out, the host itself stood still: a replica that does not load within the same time again is', async () => {
+  await start({ startTimeoutMs: 10_000 }, { cpu: 'dawdles' }, ['cpu']);
+  const now = stage.clock.now.bind(stage.clock);
+  stage.clock.now = () => now() + 30_000;
+  await stage.pass(19_999);
+  assert.deepEqual(stage.told('replica-exit'), []);
+  await stage.pass(1);
+  assert.deepEqual(stage.told('replica-exit'), ['replica-exit: load-failed: not ready within startTimeoutMs (10000)']);
 });
 
 test('memory: a cell over its bound is replaced with overlap, once', async () => {

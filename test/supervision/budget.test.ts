@@ -177,3 +177,64 @@ test('the same with a start that always fails', () => {
   for (let turn = 0; turn < 3; turn += 1) stage.clock.stepSync();
   assert.equal(stage.done, true);
 });
+
+// ---------------------------------------------------------------------------------------------------------- reconfigure
+
+const unlimited = { intensity: Infinity, consecutiveMax: Infinity, backoff: { minMs: 500, maxMs: 500, factor: 1, jitter: 0 } };
+
+test('reconfigure: a supervisor without limits gets some, and gives up beyond them', () => {
+  const stage = new Stage();
+  stage.boot({ ...unlimited, children: [stage.child('a')] });
+  const crash = (): void => {
+    stage.actor('a').exit();
+    stage.clock.advanceSync(500);
+  };
+  for (let round = 0; round < 20; round += 1) crash();
+  assert.equal(stage.done, false);
+  stage.root.send({ type: 'reconfigure', limits: { intensity: 2, periodMs: 60_000 } });
+  crash();
+  crash();
+  assert.deepEqual([stage.done, stage.view.inWindow], [false, 2]);
+  crash();
+  assert.deepEqual([stage.done, stage.of('gave-up')[0]?.limit], [true, 'intensity']);
+});
+
+test('reconfigure: the window is empty, failures stay counted, but the first one from then on does not end it', () => {
+  const stage = new Stage();
+  stage.boot({ intensity: 3, periodMs: 60_000, children: [stage.child('a')] });
+  for (let round = 0; round < 3; round += 1) stage.actor('a').exit();
+  stage.root.send({ type: 'reconfigure', limits: { consecutiveMax: 2 } });
+  assert.deepEqual([stage.view.inWindow, stage.see('a').failures], [0, 1]);
+  stage.actor('a').exit();
+  assert.equal(stage.done, false);
+  stage.actor('a').exit();
+  assert.deepEqual([stage.done, stage.of('gave-up')[0]?.limit], [true, 'consecutiveMax']);
+});
+
+test('reconfigure: at once, also while a start is pending and while a backoff runs, which keeps its length', () => {
+  const stage = new Stage();
+  stage.boot({ ...unlimited, startedWhen: 'spawned', initialStart: 'retry', children: [stage.child('a'), stage.child('b', { start: 'silent' })] });
+  stage.actor('a').exit();
+  stage.actor('a').exit();
+  assert.equal(stage.see('a').nextStartInMs, 500);
+  stage.root.send({ type: 'reconfigure', limits: { intensity: 0, backoff: { minMs: 9000, maxMs: 9000, factor: 1, jitter: 0 } } });
+  assert.equal(stage.see('a').nextStartInMs, 500);
+  stage.clock.advanceSync(500);
+  assert.deepEqual(stage.phases, ['a:running#3', 'b:starting#1']);
+  stage.actor('a').exit();
+  assert.equal(stage.of('gave-up').length, 1);
+});
+
+test('incarnations of one map: an id that comes back under another supervisor goes on counting', () => {
+  const incarnations = new Map<string, number>();
+  const starts: string[] = [];
+  for (let life = 0; life < 2; life += 1) {
+    const stage = new Stage();
+    stage.boot({ incarnations, children: [stage.child('a')] });
+    stage.call({ type: 'startChild', spec: stage.child('b') });
+    stage.actor('a').exit();
+    stage.stop();
+    starts.push(...stage.news().filter((line) => line.startsWith('start')));
+  }
+  assert.deepEqual(starts, ['start a#1', 'start b#1', 'start a#2', 'start a#3', 'start b#2', 'start a#4']);
+});

@@ -249,6 +249,21 @@ test('stall: a loop that stood still for less is never judged, one that stands s
   }));
 });
 
+test('a second greeting after a reload: its stall limit holds from then on, and no start is counted', async () => {
+  const { hosts, clock, logs } = await greeted();
+  const longer = { type: 'hello', loopStallMs: 8000, beatMs: 2000, stopMs: 5000 } as const;
+  hosts[0]!.say(longer);
+  await clock.advance(longer.loopStallMs + longer.beatMs - 1);
+  assert.equal(hosts[0]!.kills, 0);
+  await clock.advance(longer.beatMs);
+  assert.equal(hosts[0]!.kills, 1);
+  assert.equal(logs.find(({ event }) => event === 'guardian-host-ended')!['detail'], 'its loop stood still for 8000 ms');
+  hosts[1]!.say(longer);
+  hosts[1]!.say(hello);
+  await clock.advance(hello.loopStallMs + 2 * hello.beatMs);
+  assert.equal(hosts[1]!.kills, 1, 'shorter as well');
+});
+
 // ---------------------------------------------------------------------------------------------------------- being stopped
 
 test('stop: asks once, waits for the end, and ends with the code of the host', async () => {
@@ -277,6 +292,29 @@ test('stop: a host that takes longer than it said it could is killed, exit 70', 
   }
   assert.equal(hosts[0]!.kills, 1);
   assert.equal(code(), 70);
+});
+
+test('stop: the time granted is that of the last greeting before it', async () => {
+  const { hosts, guardian, clock, code } = await greeted();
+  hosts[0]!.say({ ...hello, loopStallMs: 400_000, beatMs: 100_000, stopMs: 20_000 });
+  guardian.stop('SIGTERM');
+  await settle();
+  await clock.advance(19_999);
+  assert.equal(hosts[0]!.kills, 0);
+  await clock.advance(1);
+  assert.equal(hosts[0]!.kills, 1);
+  assert.equal(code(), 70);
+});
+
+test('stop: a greeting that comes later does not lengthen it, and one after the end arms nothing', async () => {
+  const { hosts, guardian, clock } = await greeted();
+  guardian.stop('SIGTERM');
+  await settle();
+  hosts[0]!.say({ ...hello, loopStallMs: 400_000, beatMs: 100_000, stopMs: 20_000 });
+  await clock.advance(hello.stopMs);
+  assert.equal(hosts[0]!.kills, 1);
+  hosts[0]!.say(hello);
+  assert.equal(clock.pending, 0);
 });
 
 test('stop: a host that stands still while it drains is not waited for', async () => {
