@@ -3,6 +3,7 @@
  *
  *   npm test                    everything that takes seconds
  *   npm test -- supervision     only the files whose path contains the word
+ *   npm test -- store-cluster   three nats-servers, one of them killed: half a minute, so only by name
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -13,11 +14,14 @@ import { getNatsServer } from './nats-server.mjs';
 /** Pure floors first: a broken decision is found before a process is started. */
 const FLOORS = ['.', 'policy', 'tensor', 'protocol', 'spec', 'supervision', 'serving', 'client', 'host', 'sim', 'demo', 'integration'];
 
+/** Run only when named: they take longer than everything else of their floor. */
+const BY_NAME = ['store-cluster'];
+
 await runScript(async () => {
   setUp();
   const server = await getNatsServer({ log: say });
   const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
-  const files = FLOORS.flatMap(testFiles).filter((file) => words.length === 0 || words.some((word) => file.includes(word)));
+  const files = FLOORS.flatMap(testFiles).filter((file) => (words.length === 0 ? !BY_NAME.some((name) => file.includes(name)) : words.some((word) => file.includes(word))));
   if (files.length === 0) throw new Error(`no test file matches ${words.join(' ')}`);
   say(`running ${files.length} test files`);
   const env = { ...process.env, ...(server && { NATS_SERVER: server.path }) };

@@ -46,6 +46,8 @@ export interface ServeErrorOptions {
   readonly reason?: 'guard';
   /** When trying again makes sense, in milliseconds from now. */
   readonly retryAfterMs?: number;
+  /** Executions the request took before it failed; absent when that is not known. */
+  readonly attempts?: number;
   readonly cause?: unknown;
 }
 
@@ -66,6 +68,7 @@ export class ServeError extends Error {
   readonly outcome: 'unknown' | undefined;
   readonly reason: 'guard' | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly attempts: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: ServeErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -73,6 +76,7 @@ export class ServeError extends Error {
     this.outcome = options.outcome;
     this.reason = options.reason;
     this.retryAfterMs = options.retryAfterMs;
+    this.attempts = options.attempts;
     this.retryable = errorCodes[code].retryable && options.outcome !== 'unknown';
   }
 

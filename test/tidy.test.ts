@@ -55,6 +55,7 @@ const table: Readonly<Record<string, readonly string[]>> = {
   supervision: ['policy', 'ports', 'spec', 'errors', 'xstate'],
   serving: ['policy', 'ports', 'protocol', 'spec', 'tensor', 'errors'],
   client: ['policy', 'ports', 'protocol', 'spec', 'tensor', 'errors'],
+  cluster: ['policy', 'ports', 'protocol', 'spec', 'tensor', 'errors', 'client', 'types:serving'],
   adapters: ['ports', 'protocol', 'tensor', 'spec', 'errors', 'node:', 'npm:'],
   host: ['*'],
   cli: ['host', 'client', 'spec', 'errors', 'tensor', 'protocol', 'ports', 'adapters', 'cli', 'guardian', 'node:'],

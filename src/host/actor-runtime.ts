@@ -77,8 +77,8 @@ export class ActorRuntime {
     this.dispatcher = new Dispatcher(spec, shared, {
       availability: (takes, reason) => around.reachable(spec.name, takes, reason),
       laneLost: (route, requestIds) => board.requestsLost(spec.name, route.replica, requestIds),
-      doubted: (route, reason) => {
-        around.warn(spec.name, route.device, `${route.replica}: ${reason}`);
+      doubted: (route, reason, first) => {
+        if (first) around.warn(spec.name, route.device, `${route.replica}: ${reason}`);
         tell(route, 'doubt');
       },
       slow: (route, runningMs) => tell(route, runningMs === undefined ? 'recovered' : 'slow', `a run takes ${Math.round(runningMs ?? 0)} ms`),
@@ -131,6 +131,7 @@ export class ActorRuntime {
           unrouted: (replica) => routes.close(replica),
           suspected: (replica, suspect) => routes.suspect(replica, suspect),
           provedAgain: (replica, result) => {
+            this.dispatcher.proved(replica, result.ok);
             if (result.ok) board.proved(spec.name, replica);
             else this.#around.eject(spec.name, replica, result.detail);
           },

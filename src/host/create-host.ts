@@ -50,11 +50,13 @@ export function defineHost(options: HostOptions): HostOptions {
 
 /**
  * Resolves when every actor was proven once or failed with a reason (see `status()`); a broken actor does not keep the
- * others from serving. Rejects with a SpecError when the spec itself is wrong.
+ * others from serving. Rejects with a SpecError when the spec itself is wrong, or asks for a guardian: it would have to be
+ * this process's parent.
  */
 export async function createHost(options: HostOptions, embed: EmbedOptions = {}): Promise<EmbeddedHost> {
   const base = embed.baseDir instanceof URL ? fileURLToPath(embed.baseDir) : (embed.baseDir ?? '.');
   const spec = parseOrThrow(options, base);
+  if (options.guardian === true) throw new SpecError([{ path: 'guardian', message: 'embedded hosts have none: `regrow start` starts a host under a guardian; leave the key out' }]);
   const host = await Host.start(spec, { clock: systemClock, random: systemRandom, log: embed.log ?? silentLog, version: packageVersion(), cores: availableParallelism(), entries: embed.entries });
   await host.settled;
   return embedded(host);
@@ -71,7 +73,7 @@ export function embedded(host: Host): EmbeddedHost {
   return {
     id: host.id,
     async infer(actor, inputs, options = {}) {
-      const { servedBy, attempts, version, device, degraded, outputs } = await host.infer(actor, {
+      const { servedBy, host: at = host.id, attempts, version, device, degraded, outputs } = await host.infer(actor, {
         inputs: tensorsOf(inputs),
         requestId: options.requestId ?? systemRandom.ulid(),
         outputs: options.outputs,
@@ -80,7 +82,7 @@ export function embedded(host: Host): EmbeddedHost {
         priority: options.priority,
         signal: options.signal,
       });
-      return { outputs: typedRecord(outputs), servedBy: `${host.id}/${servedBy}`, attempts, modelVersion: version, device, ...(degraded !== undefined && { degraded }) };
+      return { outputs: typedRecord(outputs), servedBy: `${at}/${servedBy}`, attempts, modelVersion: version, device, ...(degraded !== undefined && { degraded }) };
     },
     status: () => host.status(),
     onEvent: (listener) => host.onEvent(listener),

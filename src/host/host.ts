@@ -2,7 +2,7 @@
  * The composition root: builds one host from its spec, joins control path and data path, and starts the root supervisor.
  * The only room that knows every module; it connects and decides nothing.
  *
- *     root (rest_for_one): pools > pool > replica | bus | endpoints
+ *     root (rest_for_one): pools > pool > replica | bus | membership | endpoints
  *
  * Pools come first, so that a lost bus never costs a warm session; endpoints last, so that they stop first.
  */
@@ -13,7 +13,11 @@ import { createJsonCodec } from '../adapters/codec-thread.js';
 import { createMemoryBus } from '../adapters/memory-bus.js';
 import { createNatsBus } from '../adapters/nats-bus.js';
 import { createThreadLanes } from '../adapters/thread-lane.js';
+import { Forwarder, type ForwardTarget } from '../cluster/forwarder.js';
+import { Membership } from '../cluster/membership.js';
+import { RollCall } from '../cluster/roll-call.js';
 import { ServeError } from '../errors.js';
+import type { Change } from '../policy/detector.js';
 import type { Bus, Clock, LaneFactory, Log, Random, TimerHandle } from '../ports.js';
 import type { RegrowEvent } from '../protocol/events.js';
 import type { HostStatus, StatusDocument } from '../protocol/status.js';
@@ -40,6 +44,7 @@ import { Pins, sha256OfChunks, type Pin } from './pins.js';
 import { quarantineFile } from './quarantine-file.js';
 import type { ActorSpec } from '../spec/actor.js';
 import { Devices } from './devices.js';
+import { hostState, targetsOf } from './host-state.js';
 import { MemoryWatch } from './memory-watch.js';
 import { Placement } from './placement.js';
 import { Story } from './story.js';
@@ -55,8 +60,10 @@ export interface HostOutside {
   readonly entries?: { readonly cell?: URL; readonly worker?: URL } | undefined;
   /** Threads that could not be ended, beyond which this host drains and ends. Absent: never, as in somebody else's process. */
   readonly zombiesMax?: number | undefined;
-  /** Replaces NATS and memory, for tests. */
+  /** Replaces NATS and memory, for tests. Called for each connection. */
   readonly bus?: (() => Bus) | undefined;
+  /** Whether other hosts may be on that bus; with `nats` in the spec they always may. */
+  readonly clustered?: boolean | undefined;
   readonly lanes?: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
 }
 
@@ -97,6 +104,7 @@ export class Host implements AsyncDisposable {
   #around!: ActorSurroundings;
   #root!: Supervisor;
   #bus: Bus | undefined;
+  #members: Membership | undefined;
   #links: Links | undefined;
   #lanes: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
   #draining = false;
@@ -128,7 +136,15 @@ export class Host implements AsyncDisposable {
     this.#subjects = subjectsOf(spec.prefix);
     this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
     this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
-    this.#router = new Router(clock);
+    const forwarder = new Forwarder({
+      clock,
+      subjects: this.#subjects,
+      bus: () => this.#bus,
+      targets: (actor) => this.#targets(actor),
+      actors: () => (this.#members?.members() ?? []).flatMap(({ state }) => state?.actors.map(({ name }) => name) ?? []),
+      onLost: (host, lost) => this.#members?.onLost(host, lost) ?? (() => {}),
+    });
+    this.#router = new Router(clock, forwarder);
     this.#devices = new Devices({
       ids: spec.devices.map(({ id: device }) => device),
       clock,
@@ -154,7 +170,7 @@ export class Host implements AsyncDisposable {
 
   /** Rejects with a ServeError, or with the reason of the call's signal. */
   infer(actor: string, call: InferCall): Promise<InferAnswer> {
-    if (this.#draining) return Promise.reject(new ServeError('UNAVAILABLE', `host ${this.id} is draining`));
+    if (this.#draining) return Promise.reject(new ServeError('UNAVAILABLE', `host ${this.id} is draining`, { attempts: 0 }));
     return this.#router.infer(actor, call);
   }
 
@@ -266,7 +282,10 @@ export class Host implements AsyncDisposable {
       thread: createThreadLanes(entries?.worker ? { worker: entries.worker } : {}),
     };
     this.#lanes = lanes;
-    const shared = new SharedServing({ clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks });
+    const shared = new SharedServing({
+      clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks,
+      readyElsewhere: (actor) => this.#targets(actor).length > 0,
+    });
     const quarantine = this.#dataDir && quarantineFile(join(this.#dataDir.path, 'quarantine.json'), shared, { clock, log });
     quarantine?.restore();
     this.#letters = new DeadLetters({ limits: spec.deadLetters, folder: this.#dataDir && join(this.#dataDir.path, 'dead-letters'), clock, random, log });
@@ -306,7 +325,10 @@ export class Host implements AsyncDisposable {
       const runtime = this.#newRuntime(actor, pins[index]!);
       return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));
     }).filter((pool) => pool !== undefined);
-    this.#board.onChange(() => this.#links?.statusChanged());
+    this.#board.onChange(() => {
+      this.#links?.statusChanged();
+      this.#members?.stateChanged();
+    });
     this.#story.onEvent((event) => this.#links?.publishEvent(event));
     this.#root = createSupervisor({
       id: 'root',
@@ -325,6 +347,7 @@ export class Host implements AsyncDisposable {
       children: [
         subtree({ id: 'pools', options: { startedWhen: 'spawned', initialStart: 'retry', children: pools } }),
         { id: 'bus', type: 'worker', restart: 'permanent', significant: false, shutdown: DRAIN_EXTRA_MS, start: { logic: this.#busWorker() } },
+        ...(this.#clustered ? [{ id: 'membership', type: 'worker' as const, restart: 'permanent' as const, significant: false, shutdown: DRAIN_EXTRA_MS, start: { logic: this.#membershipWorker() } }] : []),
         { id: 'endpoints', type: 'worker', restart: 'permanent', significant: false, shutdown: spec.drainMs + DRAIN_EXTRA_MS, start: { logic: this.#endpointsWorker() } },
       ],
     });
@@ -341,9 +364,8 @@ export class Host implements AsyncDisposable {
 
   /** Holds the connection; a bus that closed for good is an exit, and the supervisor makes a new one. */
   #busWorker(): ReturnType<typeof worker> {
-    const { clock, log } = this.#outside;
     return worker(async ({ signal, ready }) => {
-      const bus = this.#outside.bus?.() ?? (this.#spec.nats ? createNatsBus({ name: `regrow ${this.id}`, ...this.#spec.nats }, { clock, log }) : createMemoryBus({ clock, log }).connect());
+      const bus = this.#newBus('data');
       this.#bus = bus;
       const closed = new Promise<never>((_, reject) => {
         bus.onState((state, detail) => {
@@ -359,6 +381,55 @@ export class Host implements AsyncDisposable {
         await bus.close();
       }
     });
+  }
+
+  get #clustered(): boolean {
+    return this.#outside.clustered ?? this.#spec.nats !== undefined;
+  }
+
+  /** Knows the other hosts while it runs, on a connection of its own: large tensors must not make a host look dead. */
+  #membershipWorker(): ReturnType<typeof worker> {
+    const { clock, log } = this.#outside;
+    return worker(async ({ signal, ready }) => {
+      const bus = this.#newBus('control');
+      const closed = new Promise<never>((_, reject) => {
+        bus.onState((state, detail) => {
+          if (state === 'closed') reject(new Error(`the control connection closed: ${detail}`));
+        });
+      });
+      const members = new Membership({
+        bus, clock, log, subjects: this.#subjects, id: this.id, incarnation: this.incarnation, limits: this.#spec,
+        state: () => hostState({ id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#draining, inForce: this.#inForce }),
+        draining: () => this.#draining,
+        load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
+        judged: (change) => this.#judged(change),
+      });
+      this.#members = members;
+      ready();
+      try {
+        await Promise.race([closed, aborted(signal)]);
+      } finally {
+        this.#members = undefined;
+        members.close();
+        await bus.close();
+      }
+    });
+  }
+
+  #newBus(name: string): Bus {
+    const { clock, log, bus } = this.#outside;
+    return bus?.() ?? (this.#spec.nats ? createNatsBus({ name: `regrow ${this.id} ${name}`, ...this.#spec.nats }, { clock, log }) : createMemoryBus({ clock, log }).connect());
+  }
+
+  /** Other hosts that can answer for the actor now. */
+  #targets(actor: string): ForwardTarget[] {
+    return targetsOf(this.#members?.members() ?? [], actor);
+  }
+
+  #judged({ host, to, reason }: Change): void {
+    if (to === 'suspect') this.#story.tell('host-suspect', reason, { detail: { suspect: host } });
+    if (to === 'gone') this.#story.tell('host-gone', reason, { detail: { gone: host } });
+    if (to === 'dead') this.#story.tell('host-dead', reason, { detail: { dead: host } });
   }
 
   /** Takes requests while it runs; its end is the drain of the host. */
@@ -448,6 +519,7 @@ export class Host implements AsyncDisposable {
   }
 
   #listen(bus: Bus): Links {
+    const rollCall = new RollCall(bus, this.#subjects);
     const links = new Links({
       bus,
       subjects: this.#subjects,
@@ -461,7 +533,7 @@ export class Host implements AsyncDisposable {
         started: new Date(this.#outside.clock.wallTime()).toISOString(),
       },
       endpoint: (actor) => this.#runtimes.get(actor)!.endpoint,
-      document: () => this.status(),
+      document: async () => ({ ...this.status(), hosts: await rollCall.hosts(this.hostStatus(), this.#members?.members() ?? []) }),
       host: () => this.hostStatus(),
     });
     this.#links = links;
@@ -500,7 +572,7 @@ export class Host implements AsyncDisposable {
     this.#placement.stop();
     this.#memory.stop();
     const probesEnded = this.#devices.stop();
-    this.#board.hostChanged('draining');
+    this.#board.hostChanged('draining'); // the other hosts hear of it too, and send nothing more
     this.#story.tell('host-draining', 'asked to stop');
     await this.#root.stop();
     await probesEnded;

@@ -16,7 +16,8 @@ export interface LinksOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly endpoint: (actor: string) => Endpoint;
-  readonly document: () => StatusDocument;
+  /** The cluster; asks the other hosts. Never rejects. */
+  readonly document: () => Promise<StatusDocument>;
   readonly host: () => HostStatus;
 }
 
@@ -34,7 +35,7 @@ export class Links {
   constructor(private readonly options: LinksOptions) {
     const { bus, subjects, service } = options;
     const answer = (subject: string, document: () => unknown, queue?: string): void => {
-      this.#always.push(bus.subscribe(subject, (message) => this.#reply(message, document()), queue === undefined ? {} : { queue }));
+      this.#always.push(bus.subscribe(subject, (message) => void this.#answer(message, document), queue === undefined ? {} : { queue }));
     };
     answer(subjects.status, options.document, subjects.queueGroup);
     answer(subjects.statusOf(service.id), options.host);
@@ -99,10 +100,10 @@ export class Links {
     });
   }
 
-  #reply(message: BusMessage, document: unknown): void {
+  async #answer(message: BusMessage, document: () => unknown): Promise<void> {
     if (!message.hasReply) return; // also our own published status, which comes back on the same subject
     try {
-      message.respond(json(document));
+      message.respond(json(await document()));
     } catch (error) {
       this.options.log.log('warn', 'answer-refused', { subject: message.subject, error: String(error) });
     }

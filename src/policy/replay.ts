@@ -3,7 +3,8 @@
  *
  * The caller must see one answer, so the request is run again, but a request that itself ends lanes must not walk
  * through all of them. Whoever was running when a lane died by itself is therefore a suspect and runs alone next time;
- * only a death in such a solo run proves guilt (semantics, section 2).
+ * only a death in such a solo run proves guilt (semantics, section 2). The second copy of a late run is a solo run too, and
+ * then the two deaths may come in either order.
  *
  * Two refinements that real deaths taught. A lane that crashes may take along an answer it had not sent yet, so after a
  * crash the run posted ahead is a suspect as well. And a SIGKILL from outside (an operator, a test, the kernel short of
@@ -16,7 +17,9 @@ export interface LostRun {
   readonly wasRunning: boolean;
   /** The lane ended by itself, as opposed to an end regrow ordered for reasons other than this run. */
   readonly laneDiedByItself: boolean;
-  /** Runs alone, on probation, this one included; 0 when this was none. */
+  /** It was running on a lane that died by itself, this one or one before. */
+  readonly suspect: boolean;
+  /** Runs alone, on probation, this one included; 0 when no death of this request was alone, or none came before. */
   readonly soloRuns: number;
   /** The lane was ended by a signal from outside. */
   readonly killed: boolean;
@@ -47,7 +50,7 @@ export function afterLaneLoss(run: LostRun): ReplayDecision {
   if (!run.idempotent) return 'unknown';
   if (run.laneDiedByItself && run.soloRuns >= (run.killed ? 2 : 1)) return 'poison';
   if (run.attempts >= run.attemptsMax || !run.budgetLeft) return 'exhausted';
-  return run.laneDiedByItself ? 'solo' : 'replay';
+  return run.suspect ? 'solo' : 'replay';
 }
 
 /** Two or more lanes dying within this time point to the machine, not to a request. */

@@ -17,6 +17,7 @@ export interface ErrorFacts {
   /** Text for a body that has none. */
   readonly message?: string;
   readonly retryAfterMs?: number;
+  readonly attempts?: number;
 }
 
 export function decodeError(bytes: Uint8Array, facts: ErrorFacts): ServeError {
@@ -27,6 +28,7 @@ export function decodeError(bytes: Uint8Array, facts: ErrorFacts): ServeError {
     ...(body['outcome'] === 'unknown' && { outcome: 'unknown' as const }),
     ...(body['reason'] === 'guard' && { reason: 'guard' as const }),
     ...(facts.retryAfterMs !== undefined && { retryAfterMs: facts.retryAfterMs }),
+    ...(facts.attempts !== undefined && { attempts: facts.attempts }),
   };
   return new ServeError(code, message, options);
 }

@@ -1,7 +1,7 @@
 /** Events on `<prefix>.events.<host>.<type>`: one line of the story each, for people and for other hosts. */
 
 export type EventType =
-  | 'host-ready' | 'host-draining' | 'host-suspect' | 'host-dead'
+  | 'host-ready' | 'host-draining' | 'host-suspect' | 'host-dead' | 'host-gone'
   | 'replica-ready' | 'replica-exit' | 'replica-restart' | 'replica-ejected'
   | 'pool-gave-up' | 'pool-retry'
   | 'device-usable' | 'device-unusable' | 'device-fenced'

@@ -24,6 +24,8 @@ export interface RequestHeaders {
   /** Executions still allowed over all layers. */
   readonly attemptsLeft?: number;
   readonly traceparent?: string;
+  /** Actors a nested call came through on other hosts, outermost first. */
+  readonly path?: readonly string[];
   /** `Inference-Header-Content-Length`: bytes of JSON before the binary tensors; 0 = raw binary request. */
   readonly jsonLength?: number;
 }
@@ -37,6 +39,7 @@ export function readRequestHeaders(headers: Headers): RequestHeaders {
   const attemptsLeft = wholeNumber(headers, 'Attempts-Left', 1_000_000);
   const traceparent = traceparentOf(headers.get('traceparent'));
   const jsonLength = wholeNumber(headers, 'Inference-Header-Content-Length', Number.MAX_SAFE_INTEGER);
+  const path = headers.get('actor-path');
   return {
     runOnce: runOnceOf(headers.get('idempotent')),
     priority: priorityOf(headers.get('priority')),
@@ -45,6 +48,7 @@ export function readRequestHeaders(headers: Headers): RequestHeaders {
     ...(requestId !== undefined && { requestId }),
     ...(attemptsLeft !== undefined && { attemptsLeft }),
     ...(traceparent !== undefined && { traceparent }),
+    ...(path !== undefined && { path: path.split(',').map((name) => name.trim()) }),
     ...(jsonLength !== undefined && { jsonLength }),
   };
 }
@@ -59,6 +63,7 @@ export function requestHeaders(request: Partial<RequestHeaders>): Record<string,
     ...(request.hops && { Hops: String(request.hops) }),
     ...(request.attemptsLeft !== undefined && { 'Attempts-Left': String(request.attemptsLeft) }),
     ...(request.traceparent !== undefined && { traceparent: headerValue(request.traceparent) }),
+    ...(request.path !== undefined && request.path.length > 0 && { 'Actor-Path': request.path.join(',') }),
     ...(request.jsonLength !== undefined && { 'Inference-Header-Content-Length': String(request.jsonLength) }),
   };
 }
@@ -124,10 +129,12 @@ export function readErrorHeaders(headers: Headers, body: Uint8Array): ServeError
   const message = headers.get('nats-service-error');
   if (number === undefined && message === undefined) return undefined;
   const retryAfter = lenientNumber(headers.get('retry-after'));
+  const attempts = lenientNumber(headers.get('attempts'));
   return decodeError(body, {
     code: codeOfNumber(Number(number)),
     ...(message !== undefined && { message }),
     ...(retryAfter !== undefined && { retryAfterMs: retryAfter * 1000 }),
+    ...(attempts !== undefined && { attempts }),
   });
 }
 

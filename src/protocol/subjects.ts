@@ -44,6 +44,9 @@ export interface Subjects {
   readonly eventsOfAll: string;
   beat(host: string): string;
   readonly beatOfAll: string;
+  /** Published on change, and answered on request: what other hosts need to know of this one. */
+  state(host: string): string;
+  readonly stateOfAll: string;
   control(host: string, verb: string): string;
   /** What a host subscribes to, to hear every verb. */
   controlOf(host: string): string;
@@ -74,6 +77,8 @@ export function subjects(prefix = 'regrow'): Subjects {
     eventsOfAll: `${prefix}.events.>`,
     beat: (host) => `${prefix}.beat.${token(host, 'host')}`,
     beatOfAll: `${prefix}.beat.*`,
+    state: (host) => `${prefix}.state.${token(host, 'host')}`,
+    stateOfAll: `${prefix}.state.*`,
     control: (host, verb) => `${prefix}.control.${token(host, 'host')}.${token(verb, 'verb')}`,
     controlOf: (host) => `${prefix}.control.${token(host, 'host')}.*`,
   };

@@ -4,7 +4,7 @@
  * Assumes that lanes answer in the order runs were posted and that a lane's exit is reported exactly once. Decides
  * nothing itself: admission, replay and availability are policies. Deliberately knows no wire format.
  */
-import { ServeError, type Outcome } from '../errors.js';
+import { ServeError, errorCodes, type Outcome } from '../errors.js';
 import { admit, learnServiceMs, runsAhead } from '../policy/admission.js';
 import { noResults, shouldEject, withResult } from '../policy/ejection.js';
 import { RunTimes, suspectAfterMs } from '../policy/latency.js';
@@ -28,6 +28,9 @@ const WATCH_MS = 25;
 /** A look that comes later than this says more about this process than about its lanes. */
 const LATE_MS = 50;
 
+/** A replica whose answer was refused gives way to its siblings for this long, or until its proof speaks for it. */
+const DOUBT_MS = 1000;
+
 export interface DispatcherOptions {
   readonly name: string;
   readonly idempotent: boolean;
@@ -37,6 +40,8 @@ export interface DispatcherOptions {
   readonly queue: { readonly sizeMax: number; readonly bytesMax: number };
   readonly replaysMax: number;
   readonly quarantineMs: number;
+  /** Wanted by the spec; 1 when absent. */
+  readonly replicas?: number | undefined;
   /** A run that takes longer is run elsewhere too; learned when absent. */
   readonly suspectMs?: number | undefined;
   readonly guard?: GuardRules | undefined;
@@ -47,8 +52,8 @@ export interface DispatcherEvents {
   availability(takes: boolean, reason: string): void;
   /** A lane ended; the ids of the requests that were on it, in order. */
   laneLost(route: Route, requestIds: readonly string[]): void;
-  /** Its answer was refused, or it errs against its siblings: it should prove itself again. */
-  doubted(route: Route, reason: string): void;
+  /** Its answer was refused: it should prove itself again. `first`: since it was last proven. */
+  doubted(route: Route, reason: string, first: boolean): void;
   /** A run on it is late; undefined when it answered after all. */
   slow(route: Route, runningMs: number | undefined): void;
   /** Its device cannot be used from now on; it gets no more work. */
@@ -62,6 +67,8 @@ export interface DispatcherEvents {
 export class Dispatcher implements RouteListener {
   readonly outcomes: Record<Outcome, number> = { ok: 0, rejected: 0, canceled: 0, timeout: 0, failed: 0 };
   replays = 0;
+  /** Requests that another host answered for this one. */
+  sentOnCount = 0;
   lateResults = 0;
   quarantined = 0;
   guardFailures = 0;
@@ -82,6 +89,8 @@ export class Dispatcher implements RouteListener {
   /** Runs that may wait in a lane behind those that run. */
   #ahead = 1;
   #availability: Availability = { state: 'starting' };
+  /** A suspect was run while nothing else served, and no replica came since. */
+  #suspectHadItsTurn = false;
   #restartUnderWay = true;
   #downReason = 'the host is starting';
   #holdTimer: TimerHandle | undefined;
@@ -131,7 +140,7 @@ export class Dispatcher implements RouteListener {
       const ticket = new Ticket(
         call, bytesOf(call), nowMs, nowMs + budgetMs,
         this.options.idempotent && call.idempotent !== false,
-        Math.min(1 + this.options.replaysMax, call.attemptsLeft ?? Infinity),
+        this.grant(call).attemptsMax,
         settle,
       );
       if (call.signal) {
@@ -152,6 +161,18 @@ export class Dispatcher implements RouteListener {
   answerRefused(): void {
     this.outcomes.ok--;
     this.outcomes.rejected++;
+  }
+
+  /** The request failed here and goes to another host; how it ends there is what counts. */
+  sentOn({ code }: ServeError): void {
+    this.outcomes[errorCodes[code].countedAs]--;
+    this.sentOnCount++;
+  }
+
+  /** What a call gets at most: its budget in ms, and its executions over all hosts. */
+  grant(call: InferCall): { readonly budgetMs: number; readonly attemptsMax: number } {
+    const { timeoutMs, timeoutMaxMs } = this.options;
+    return { budgetMs: Math.min(call.timeoutMs ?? timeoutMs, timeoutMaxMs), attemptsMax: Math.min(1 + this.options.replaysMax, call.attemptsLeft ?? Infinity) };
   }
 
   get queueCount(): number {
@@ -182,7 +203,7 @@ export class Dispatcher implements RouteListener {
     if (!(budgetMs > 0)) return new ServeError('DEADLINE_EXCEEDED', 'the budget was used up before the request was admitted');
     if (call.attemptsLeft !== undefined && call.attemptsLeft < 1) return new ServeError('UNAVAILABLE', 'no execution is left (Attempts-Left: 0)');
     if (!takesRequests(this.#availability)) {
-      return new ServeError('UNAVAILABLE', `actor ${name} has no ready replica here: ${this.#downReason}`, { retryAfterMs: 1000 });
+      return new ServeError('UNAVAILABLE', `actor ${name} has no ready replica here: ${this.#downReason}`, { retryAfterMs: 1000, attempts: 0 });
     }
     if (call.suspect) return undefined;
     if (this.shared.isQuarantined(() => this.#fingerprint(call.inputs, this.#version), nowMs)) {
@@ -197,7 +218,7 @@ export class Dispatcher implements RouteListener {
       },
       bytesOf(call), budgetMs,
     );
-    return verdict.admit ? undefined : new ServeError('RESOURCE_EXHAUSTED', `${name}: ${verdict.message}`, { retryAfterMs: verdict.retryAfterMs });
+    return verdict.admit ? undefined : new ServeError('RESOURCE_EXHAUSTED', `${name}: ${verdict.message}`, { retryAfterMs: verdict.retryAfterMs, attempts: 0 });
   }
 
   /** Lanes that take work now or in a moment: a lane set aside for a solo run is back after one run. */
@@ -227,14 +248,23 @@ export class Dispatcher implements RouteListener {
     }
   }
 
-  /** An idle lane, least recently used first; else, for what may run twice, the shortest line with room ahead. */
+  /** Replicas nobody doubts first, then doubted ones; one that failed its proof only when nothing better serves. */
   #pick(ticket: Ticket): Slot | undefined {
+    if (!this.#slots.some((slot) => slot.unproven || slot.doubtedUntilMs > 0)) return this.#pickFrom(ticket, anySlot);
+    const nowMs = this.shared.clock.now();
+    const picked = this.#pickFrom(ticket, (slot) => !slot.unproven && slot.doubtedUntilMs <= nowMs) ?? this.#pickFrom(ticket, (slot) => !slot.unproven);
+    return picked ?? (this.#slots.some((slot) => slot.serves) ? undefined : this.#pickFrom(ticket, anySlot));
+  }
+
+  /** An idle lane, least recently used first; else, for what may run twice, the shortest line with room ahead. */
+  #pickFrom(ticket: Ticket, eligible: (slot: Slot) => boolean): Slot | undefined {
     let ahead: Slot | undefined;
     const count = this.#slots.length;
     for (let i = 0; i < count; i++) {
       const slot = this.#slots[(this.#next + i) % count]!;
+      if (!eligible(slot)) continue;
       // A ticket whose answer this replica got wrong goes to another one while there is another one.
-      if (ticket.avoid === slot.route.replica && this.#slots.some((other) => other !== slot && other.mode === 'open')) continue;
+      if (ticket.avoid === slot.route.replica && this.#slots.some((other) => other !== slot && other.serves)) continue;
       if (slot.idle) {
         this.#next = (this.#next + i + 1) % count;
         return slot;
@@ -271,7 +301,8 @@ export class Dispatcher implements RouteListener {
   #answered(slot: Slot, run: Run, reply: RunReply): void {
     const nowMs = this.shared.clock.now();
     const tookMs = runningMs(run, nowMs);
-    this.#serviceMs = learnServiceMs(this.#serviceMs, tookMs);
+    // Says how long what waits will wait: not a replica's cold first run, not a suspect's, not one that was frozen.
+    if (slot.lastAnswerMs > 0 && !run.solo && slot.mode !== 'suspect') this.#serviceMs = learnServiceMs(this.#serviceMs, tookMs);
     if (reply.ok) {
       this.#laneMs = learnServiceMs(this.#laneMs, reply.runMs);
       this.#ahead = runsAhead(this.#laneMs, ++this.#answers);
@@ -331,7 +362,9 @@ export class Dispatcher implements RouteListener {
   #refused(slot: Slot, run: Run, why: string): void {
     const { ticket } = run;
     this.guardFailures++;
-    this.events.doubted(slot.route, `its answer was refused: ${why}`);
+    slot.doubtedUntilMs = this.shared.clock.now() + DOUBT_MS;
+    this.events.doubted(slot.route, `its answer was refused: ${why}`, !slot.doubtTold);
+    slot.doubtTold = true;
     const again = ticket.idempotent && ticket.avoid === undefined && ticket.attempts < ticket.attemptsMax && !ticket.waiting && ticket.onLanes === 0;
     if (again && this.shared.takeReplay(this.shared.clock.now())) {
       this.replays++;
@@ -340,6 +373,18 @@ export class Dispatcher implements RouteListener {
     } else if (ticket.onLanes === 0 && !ticket.waiting) {
       ticket.failWith('INTERNAL', `the answer was refused ${ticket.avoid === undefined ? '' : 'twice'}: ${why}`.replace('  ', ' '), { reason: 'guard' });
     }
+  }
+
+  /** What came of a proof of a replica that serves. One that failed it is used only while nothing better is there. */
+  proved(replica: string, right: boolean): void {
+    const slot = this.#slots.find((candidate) => candidate.route.replica === replica);
+    if (!slot) return;
+    slot.unproven = !right;
+    if (right) {
+      slot.doubtedUntilMs = 0;
+      slot.doubtTold = false;
+    }
+    this.#pump();
   }
 
   #judge(slot: Slot, failed: boolean): void {
@@ -356,7 +401,12 @@ export class Dispatcher implements RouteListener {
     this.#version = route.version;
     this.#failedOn.delete(route.device);
     // A request suspected of ending replicas runs on the newcomer first, alone: if it is guilty, nobody else is hit.
-    if (this.#suspects.count > 0) slot.mode = 'reserved';
+    // Where nothing else serves, every second newcomer serves, or the innocents would wait until the last suspect is judged;
+    // not where no other newcomer will come, for there the suspects would wait for ever.
+    const othersCome = (this.options.replicas ?? 1) > 1;
+    const innocentsFirst = othersCome && this.#suspectHadItsTurn && this.#queue.count > 0 && !this.#slots.some((other) => other.serves);
+    if (this.#suspects.count > 0 && !innocentsFirst) slot.mode = 'reserved';
+    this.#suspectHadItsTurn = false;
     this.#slots.push(slot);
     this.#open++;
     route.lane.onExit((exit) => this.#laneExited(slot, exit));
@@ -381,7 +431,12 @@ export class Dispatcher implements RouteListener {
     }
     if (slot.mode !== 'open' && slot.mode !== 'reserved') return;
     slot.mode = 'suspect';
-    for (const run of [...slot.runs].reverse()) if (this.#mayRunAgain(run)) this.#enqueue(run.ticket, 'first');
+    for (const run of [...slot.runs].reverse()) {
+      if (!this.#mayRunAgain(run)) continue;
+      // The late one may be what keeps the lane busy for ever: its second copy runs alone, so that a second death is proof.
+      if (run.late) this.#suspects.add(run.ticket, this.shared.clock.now(), 'late');
+      else this.#enqueue(run.ticket, 'first');
+    }
     this.#trySolo();
     this.#pump();
   }
@@ -417,19 +472,22 @@ export class Dispatcher implements RouteListener {
     // A replica that breaks may take along an answer it had not sent yet: then the run posted ahead was the one that ran.
     const wasRunning = slot.wasRunning(run) || exit.reason === 'crashed';
     if (!wasRunning) ticket.attempts--;
+    else if (laneDiedByItself) ticket.diedUnder(run.solo && exit.reason !== 'killed');
     if (ticket.ended || ticket.onLanes > 0) return;
     const nowMs = this.shared.clock.now();
     if (ticket.waiting) {
       // It was late here and waits for another lane, already counted as a replay; but now it is a suspect.
       if (!wasRunning || !laneDiedByItself) return;
-      this.#queue.remove(ticket);
-      this.shared.queueBytes -= ticket.bytes;
+      if (!this.#suspects.remove(ticket)) {
+        this.#queue.remove(ticket);
+        this.shared.queueBytes -= ticket.bytes;
+      }
       return this.#suspects.add(ticket, nowMs);
     }
     const decide = (budgetLeft: boolean) =>
       afterLaneLoss({
-        idempotent: ticket.idempotent, wasRunning, laneDiedByItself,
-        soloRuns: run.solo ? ticket.soloRuns : 0, killed: exit.reason === 'killed',
+        idempotent: ticket.idempotent, wasRunning, laneDiedByItself, suspect: ticket.deaths > 0,
+        soloRuns: ticket.isProven(run.solo) ? ticket.soloRuns : 0, killed: exit.reason === 'killed',
         attempts: ticket.attempts, attemptsMax: ticket.attemptsMax, budgetLeft,
       });
     let decision = decide(true);
@@ -461,32 +519,44 @@ export class Dispatcher implements RouteListener {
 
   /**
    * Runs the oldest suspect alone: on a lane set aside for it, which a newcomer is by itself; else one of several open
-   * lanes is set aside and emptied first. The last open lane is never spent on a suspect.
+   * lanes is set aside and emptied first. The last open lane is never spent on a suspect, only on the second copy of a
+   * late run: it may be all that hides a frozen replica from its callers.
    */
   #trySolo(): void {
     for (const slot of this.#slots) {
       if (slot.mode !== 'reserved' || slot.runs.length > 0) continue;
       // A caller's request may cost the replacement; what an operator tries again only ever a replica beside one that serves.
-      const serving = this.#slots.some((other) => other.mode === 'open');
-      const ticket = this.#suspects.take(({ call }) => serving || !call.suspect);
+      const serving = this.#slots.some((other) => other !== slot && other.serves);
+      const ticket = this.#suspects.take(({ call }, late) => late || serving || (!call.suspect && !slot.forLate));
+      slot.forLate = false;
       if (ticket) {
         slot.mode = 'solo';
+        if (!serving) this.#suspectHadItsTurn = true;
         this.#post(slot, ticket, true);
       } else {
         slot.mode = 'open';
       }
     }
-    if (this.#suspects.count === 0 || this.#slots.some((slot) => slot.mode === 'reserved' || slot.mode === 'solo')) return;
-    const open = this.#slots.filter((slot) => slot.mode === 'open');
-    if (open.length < 2) return;
+    if (this.#suspects.count === 0) return;
+    const aside = this.#slots.some((slot) => slot.mode === 'reserved' || slot.mode === 'solo');
+    const open = this.#slots.filter((slot) => slot.serves);
+    const late = this.#suspects.lateCount > this.#slots.filter((slot) => slot.mode === 'reserved' && slot.forLate).length;
+    if (open.length === 0 || (aside && !late)) return;
+    if (aside || !late) {
+      if (open.length < 2) return;
+    }
     const least = open.reduce((best, slot) => (slot.runs.length < best.runs.length ? slot : best));
+    least.forLate = late;
     least.mode = 'reserved';
     if (least.runs.length === 0) this.#trySolo();
   }
 
   /** Several lanes died at once: the machine did it, so what ran on them is innocent and goes on as usual. */
   #absolveSuspects(): void {
-    for (const ticket of this.#suspects.takeRecent(this.shared.clock.now())) this.#enqueue(ticket, 'first');
+    for (const ticket of this.#suspects.takeRecent(this.shared.clock.now())) {
+      ticket.absolve();
+      this.#enqueue(ticket, 'first');
+    }
     this.#trySolo();
     this.#pump();
   }
@@ -550,7 +620,7 @@ export class Dispatcher implements RouteListener {
     const late = slot.runs.find((run) => !run.late && run.startedAtMs !== undefined && runningMs(run, nowMs) > this.#suspectAfterMs(run));
     if (!late) return;
     late.late = true;
-    if (!this.#slots.some((other) => other !== slot && other.mode === 'open')) return;
+    if (!this.#slots.some((other) => other !== slot && other.serves)) return;
     this.events.slow(slot.route, runningMs(late, nowMs));
     this.routeSuspect(slot.route, true);
   }
@@ -590,7 +660,10 @@ export class Dispatcher implements RouteListener {
   #lostRoute(reason: string): void {
     if (--this.#open > 0) return;
     this.#downReason = reason;
-    this.#step({ type: 'lastReplicaLost', restartUnderWay: this.#restartUnderWay, reason });
+    // Where another host is ready, nobody has to wait for a replica here. A suspect waits all the same: what it is suspected
+    // of must not go from host to host.
+    const held = this.#restartUnderWay && (!this.shared.readyElsewhere(this.options.name) || this.#suspects.count > 0);
+    this.#step({ type: 'lastReplicaLost', restartUnderWay: held, reason });
   }
 
   #step(event: AvailabilityEvent): void {
@@ -643,6 +716,8 @@ export class Dispatcher implements RouteListener {
     if (this.#onIdle.length > 0 && this.#isIdle()) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 }
+
+const anySlot = (): boolean => true;
 
 /** Of the inputs, for what is learned per shape. */
 function shapeOf(run: Run): string {

@@ -51,7 +51,7 @@ export class Endpoint {
       const refusal = isServeError(error) ? error : new ServeError('INTERNAL', `${actor}: ${String(error)}`, { cause: error });
       this.errors++;
       this.lastError = refusal.message;
-      this.#respond(message, encodeError(refusal), { ...errorHeaders(refusal), ...answerHeaders({ servedBy: this.options.host }) });
+      this.#respond(message, encodeError(refusal), { ...errorHeaders(refusal), ...answerHeaders({ servedBy: this.options.host, ...(refusal.attempts !== undefined && { attempts: refusal.attempts }) }) });
     } finally {
       this.processingMs += clock.now() - receivedMs;
     }
@@ -70,6 +70,8 @@ export class Endpoint {
       idempotent: headers.runOnce ? false : undefined,
       priority: headers.priority,
       attemptsLeft: headers.attemptsLeft,
+      hops: headers.hops,
+      path: headers.path,
     });
     const encoded = await this.#encode({ modelName: actor, modelVersion: answer.version, outputs: answer.outputs }, request);
     const tooLarge = this.#tooLarge(encodedBytes(encoded), request);
@@ -78,7 +80,7 @@ export class Endpoint {
       throw tooLarge;
     }
     const facts = {
-      servedBy: `${host}/${answer.servedBy}`, attempts: answer.attempts, modelVersion: answer.version, device: answer.device,
+      servedBy: `${answer.host ?? host}/${answer.servedBy}`, attempts: answer.attempts, modelVersion: answer.version, device: answer.device,
       ...(answer.degraded !== undefined && { degraded: answer.degraded }),
       ...(encoded.jsonLength !== undefined && { jsonLength: encoded.jsonLength }),
     };

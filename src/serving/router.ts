@@ -12,6 +12,10 @@ import type { InferAnswer, InferCall } from './ticket.js';
 /** Actors a call may come through; more is a loop somebody did not see. */
 export const DEPTH_MAX = 8;
 
+/** For an actor whose spec this host does not have: the defaults of every spec. Its own host knows better and caps them. */
+const UNKNOWN_TIMEOUT_MS = 5000;
+const UNKNOWN_ATTEMPTS = 3;
+
 export interface ActorEntry {
   readonly name: string;
   readonly dispatcher: Dispatcher;
@@ -20,12 +24,22 @@ export interface ActorEntry {
   version: string;
 }
 
-/** Where calls for actors this host does not run go, if anywhere. */
-export type Elsewhere = (actor: string, call: InferCall) => Promise<InferAnswer>;
+/** Other hosts, for what this one cannot answer. */
+export interface Elsewhere {
+  /** A host that is not suspect says it has a ready replica of the actor. */
+  ready(actor: string): boolean;
+  /** Names of all actors other hosts have, ready or not. */
+  actors(): readonly string[];
+  /** Rejects as `Router.infer` does. `call.timeoutMs` and `call.attemptsLeft` are what is left. */
+  infer(actor: string, call: InferCall): Promise<InferAnswer>;
+}
 
 export class Router {
   readonly #actors = new Map<string, ActorEntry>();
   #refusing: string | undefined;
+  /** Requests other hosts are answering for this one. */
+  #sentOn = 0;
+  #onReturn: (() => void)[] = [];
 
   constructor(
     private readonly clock: Clock,
@@ -46,7 +60,7 @@ export class Router {
 
   /** A call from outside. Rejects with a ServeError, or with the reason of the call's own signal. */
   async infer(actor: string, call: InferCall): Promise<InferAnswer> {
-    if (this.#refusing !== undefined) throw new ServeError('UNAVAILABLE', this.#refusing, { retryAfterMs: 1000 });
+    if (this.#refusing !== undefined) throw new ServeError('UNAVAILABLE', this.#refusing, { retryAfterMs: 1000, attempts: 0 });
     return this.#route(actor, call);
   }
 
@@ -93,17 +107,46 @@ export class Router {
   /** Resolves when no accepted call is left. Their deadlines bound the wait. */
   async idle(): Promise<void> {
     // Again after each round: the last nested call of a request may have gone to an actor that was idle already.
-    while ([...this.#actors.values()].some((entry) => entry.dispatcher.inFlight > 0)) {
+    while (this.#sentOn > 0 || [...this.#actors.values()].some((entry) => entry.dispatcher.inFlight > 0)) {
       await Promise.all([...this.#actors.values()].map((entry) => entry.dispatcher.whenIdle()));
+      if (this.#sentOn > 0) await new Promise<void>((resolve) => this.#onReturn.push(resolve));
+    }
+  }
+
+  /** A full pool, or one that was just lost, is no answer while another host has a better one. */
+  async #hereOrElsewhere({ name, dispatcher }: ActorEntry, call: InferCall, elsewhere: Elsewhere): Promise<InferAnswer> {
+    const { budgetMs, attemptsMax } = dispatcher.grant(call);
+    const deadlineMs = this.clock.now() + budgetMs;
+    try {
+      return await dispatcher.submit(call);
+    } catch (error) {
+      if (!isServeError(error) || !mayGoOn(error) || !elsewhere.ready(name)) throw error;
+      const attempts = error.attempts ?? 0;
+      const timeoutMs = deadlineMs - this.clock.now();
+      if (timeoutMs <= 0 || attempts >= attemptsMax) throw error;
+      dispatcher.sentOn(error);
+      const answer = await this.#sendOn(elsewhere, name, { ...call, timeoutMs, attemptsLeft: attemptsMax - attempts });
+      return { ...answer, attempts: answer.attempts + attempts };
+    }
+  }
+
+  async #sendOn(elsewhere: Elsewhere, actor: string, call: InferCall): Promise<InferAnswer> {
+    this.#sentOn++;
+    try {
+      return await elsewhere.infer(actor, call);
+    } finally {
+      if (--this.#sentOn === 0) for (const resolve of this.#onReturn.splice(0)) resolve();
     }
   }
 
   async #route(actor: string, call: InferCall): Promise<InferAnswer> {
     const entry = this.#actors.get(actor);
+    const elsewhere = call.hops ? undefined : this.elsewhere;
     if (!entry) {
-      if (this.elsewhere) return this.elsewhere(actor, call);
-      const known = [...this.#actors.keys()].join(', ');
-      throw new ServeError('NOT_FOUND', `no actor "${actor}" here; there ${this.#actors.size === 1 ? 'is' : 'are'}: ${known || 'none'}`);
+      if (elsewhere?.ready(actor)) return this.#sendOn(elsewhere, actor, { ...call, timeoutMs: call.timeoutMs ?? UNKNOWN_TIMEOUT_MS, attemptsLeft: call.attemptsLeft ?? UNKNOWN_ATTEMPTS });
+      const known = [...new Set([...this.#actors.keys(), ...(elsewhere?.actors() ?? [])])];
+      if (known.includes(actor)) throw new ServeError('UNAVAILABLE', `no host has a ready replica of ${actor} now`, { retryAfterMs: 1000, attempts: 0 });
+      throw new ServeError('NOT_FOUND', `no actor "${actor}" here; there ${known.length === 1 ? 'is' : 'are'}: ${known.join(', ') || 'none'}`);
     }
     try {
       validateInputs(call.inputs, entry.metadata);
@@ -112,6 +155,12 @@ export class Router {
       entry.dispatcher.outcomes.rejected++;
       throw error;
     }
-    return entry.dispatcher.submit(call);
+    if (!elsewhere) return entry.dispatcher.submit(call);
+    return this.#hereOrElsewhere(entry, call, elsewhere);
   }
+}
+
+/** Refused or lost here without an outcome: somebody else may try. What ended replicas stays where it did. */
+function mayGoOn({ code, outcome }: ServeError): boolean {
+  return (code === 'UNAVAILABLE' || code === 'RESOURCE_EXHAUSTED') && outcome === undefined;
 }

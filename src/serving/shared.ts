@@ -13,6 +13,8 @@ export interface SharedServingOptions {
   readonly holdMs: number;
   /** For fingerprints of poison: nobody may be able to forge an equal one for an innocent request. */
   readonly hash: HashChunks;
+  /** Whether another host has a ready replica: then nobody is held here until one is back. */
+  readonly readyElsewhere?: ((actor: string) => boolean) | undefined;
 }
 
 export class SharedServing {
@@ -20,6 +22,7 @@ export class SharedServing {
   readonly queueBytesMax: number;
   readonly holdMs: number;
   readonly hash: HashChunks;
+  readonly readyElsewhere: (actor: string) => boolean;
   /** Bytes of waiting requests over all actors. */
   queueBytes = 0;
   #runId = 0;
@@ -35,6 +38,7 @@ export class SharedServing {
     this.queueBytesMax = options.queueBytesMax;
     this.holdMs = options.holdMs;
     this.hash = options.hash;
+    this.readyElsewhere = options.readyElsewhere ?? (() => false);
     this.#budget = freshReplayBudget(options.clock.now());
   }
 

@@ -46,12 +46,25 @@ export class Slot {
   results: Results = noResults;
   /** Monotonic ms; 0 = not yet. */
   lastAnswerMs = 0;
+  /** Its last proof failed: it takes work only while nothing better serves. Apart from the mode, which answers change. */
+  unproven = false;
+  /** Its answer was refused: until then it gives way to its siblings. Monotonic ms, 0 = no doubt. */
+  doubtedUntilMs = 0;
+  /** Doubt was reported since it was last proven. */
+  doubtTold = false;
+  /** Reserved for the second copy of a late run, perhaps as the last lane. */
+  forLate = false;
 
   constructor(readonly route: Route) {}
 
   /** Whether a run posted now would start at once. */
   get idle(): boolean {
     return this.mode === 'open' && this.runs.length < this.route.concurrency;
+  }
+
+  /** Takes work, and its answers are believed. */
+  get serves(): boolean {
+    return this.mode === 'open' && !this.unproven;
   }
 
   /** Whether an idempotent run may be posted behind the running ones, `ahead` of them at most. */

@@ -1,25 +1,33 @@
 /**
  * Requests that were running when their lane died by itself. They wait here, apart from the queue, until each can run
- * alone (semantics, section 2): one poison payload must not take innocent neighbours along, nor the last lane.
+ * alone (semantics, section 2): one poison payload must not take innocent neighbours along, nor the last lane. The second
+ * copies of late runs wait here too: what looks like a slow replica may be a request that never ends.
  */
 import { MASS_DEATH_MS } from '../policy/replay.js';
 import type { Ticket } from './ticket.js';
 
 export class Suspects {
-  #waiting: { readonly ticket: Ticket; readonly sinceMs: number }[] = [];
+  #waiting: { readonly ticket: Ticket; readonly sinceMs: number; readonly late: boolean }[] = [];
 
   get count(): number {
     return this.#waiting.length;
   }
 
-  add(ticket: Ticket, nowMs: number): void {
-    ticket.waiting = true;
-    this.#waiting.push({ ticket, sinceMs: nowMs });
+  /** Second copies of late runs among them. */
+  get lateCount(): number {
+    return this.#waiting.reduce((sum, { late }) => sum + (late ? 1 : 0), 0);
   }
 
-  /** The oldest that may run. */
-  take(mayRun: (ticket: Ticket) => boolean): Ticket | undefined {
-    const ticket = this.#waiting.find((entry) => mayRun(entry.ticket))?.ticket;
+  /** @param why `late`: nothing died, its first copy is still on a lane */
+  add(ticket: Ticket, nowMs: number, why: 'death' | 'late' = 'death'): void {
+    ticket.waiting = true;
+    this.#waiting.push({ ticket, sinceMs: nowMs, late: why === 'late' });
+  }
+
+  /** The oldest that may run, late ones first: their replica may be frozen and their callers wait. */
+  take(mayRun: (ticket: Ticket, late: boolean) => boolean): Ticket | undefined {
+    const able = this.#waiting.filter((entry) => mayRun(entry.ticket, entry.late));
+    const ticket = (able.find(({ late }) => late) ?? able[0])?.ticket;
     if (ticket) this.remove(ticket);
     return ticket;
   }

@@ -18,6 +18,8 @@ export interface InferCall {
   readonly priority?: 0 | 1 | undefined;
   /** Executions still allowed over all layers. */
   readonly attemptsLeft?: number | undefined;
+  /** 1: another host sent it here, and nobody sends it on. */
+  readonly hops?: number | undefined;
   /** Actors this call came through, outermost first. Empty for calls from outside. */
   readonly path?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -29,6 +31,8 @@ export interface InferAnswer {
   readonly outputs: readonly NamedTensor[];
   /** `<replica>#<incarnation>` that answered. */
   readonly servedBy: string;
+  /** Host of that replica; absent when it is this one. */
+  readonly host?: string | undefined;
   readonly attempts: number;
   readonly version: string;
   readonly device: string;
@@ -47,6 +51,10 @@ export class Ticket {
   attempts = 0;
   /** Runs alone, as a suspect. */
   soloRuns = 0;
+  /** Lanes that ended by themselves while it was running there. */
+  deaths = 0;
+  /** One of them had nothing else on it, and no signal from outside ended it. */
+  #diedAlone = false;
   /** Copies of it now on lanes; two while a suspect replica still has the first. */
   onLanes = 0;
   /** Replica whose answer to it was refused. */
@@ -79,6 +87,22 @@ export class Ticket {
     return this.#abort.signal;
   }
 
+  diedUnder(alone: boolean): void {
+    this.deaths++;
+    this.#diedAlone ||= alone;
+  }
+
+  /** Those deaths were the machine's. */
+  absolve(): void {
+    this.deaths = 0;
+    this.#diedAlone = false;
+  }
+
+  /** Two lanes ended under it, and on one of them it was alone; in whichever order its copies ended. */
+  isProven(aloneNow: boolean): boolean {
+    return (aloneNow || this.#diedAlone) && (this.deaths > 1 || this.call.suspect === true);
+  }
+
   answer(answer: InferAnswer): boolean {
     return this.#finish({ ok: true, answer });
   }
@@ -88,7 +112,7 @@ export class Ticket {
   }
 
   failWith(code: ErrorCode, message: string, options?: { outcome?: 'unknown'; reason?: 'guard'; retryAfterMs?: number }): boolean {
-    return !this.ended && this.fail(new ServeError(code, message, options));
+    return !this.ended && this.fail(new ServeError(code, message, { ...options, attempts: this.attempts }));
   }
 
   /** The caller is gone. */

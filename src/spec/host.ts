@@ -34,6 +34,10 @@ const hostFields = {
     id: deviceId.describe('cpu, cuda:0, webgpu:0.'),
     capacity: z.number().int().min(1).optional().describe('Replicas this device takes at most.'),
   })])).min(1).default(['cpu']).describe('Devices of this host.'),
+  beatMs: milliseconds.min(50).default(500).describe('How often this host tells the others that it lives, in ms.'),
+  suspectAfterMs: milliseconds.min(100).default(1500).describe('Without a beat for this long a host is suspect: nothing new is sent there, in ms.'),
+  deadAfterMs: milliseconds.min(200).default(3000).describe('Without a beat for this long a host counts as dead, in ms.'),
+  forgetMs: milliseconds.min(1000).default(600_000).describe('A host that was not heard of for this long is no member any more, in ms.'),
   holdMs: milliseconds.min(0).default(2000).describe('How long requests wait for an actor whose last replica is being restarted, in ms.'),
   startsParallelMax: z.number().int().min(1).optional().describe('Replicas that load at the same time. Default: number of cores.'),
   queueBytesMax: bytes.default(512 * MiB).describe('Bytes of waiting requests over all actors.'),
@@ -52,6 +56,9 @@ export const hostSchema = z.strictObject(hostFields).superRefine((host, context)
   const problem = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
   if (host.nats?.passFile !== undefined && host.nats.pass !== undefined) problem(['nats', 'passFile'], 'pass is given as well; one of the two');
   if (host.nats?.passFile !== undefined && host.nats.user === undefined) problem(['nats', 'passFile'], 'is the password of nobody: give user as well');
+  if (host.suspectAfterMs < 2 * host.beatMs) problem(['suspectAfterMs'], `${host.suspectAfterMs} is less than two beats (beatMs is ${host.beatMs}): one lost beat would make a host suspect`);
+  if (host.deadAfterMs <= host.suspectAfterMs) problem(['deadAfterMs'], `${host.deadAfterMs} is not over suspectAfterMs (${host.suspectAfterMs})`);
+  if (host.forgetMs <= host.deadAfterMs) problem(['forgetMs'], `${host.forgetMs} is not over deadAfterMs (${host.deadAfterMs})`);
   const seen = new Map<string, number>();
   const devices = new Map(host.devices.map((device) => (typeof device === 'string' ? [device, undefined] : [device.id, device.capacity])));
   host.actors.forEach((actor, index) => {

@@ -7,6 +7,14 @@ import type { FaultPlan } from './plan.js';
 import type { Recorder } from './record.js';
 import type { SimTime } from './sim-time.js';
 
+/** What strikes the host as a whole. */
+export interface HostFaults {
+  /** @returns whether it was asked for: one roll-out at a time */
+  rollOut(fault: FaultPlan): boolean;
+  busDown(): boolean;
+  busUp(): void;
+}
+
 interface Trap {
   readonly fault: FaultPlan;
   readonly step: LaneStep;
@@ -30,6 +38,7 @@ export class Faults {
     private readonly time: SimTime,
     private readonly recorder: Recorder,
     private readonly lanes: readonly SimLane[],
+    private readonly host: HostFaults,
   ) {}
 
   strike(fault: FaultPlan): void {
@@ -81,6 +90,25 @@ export class Faults {
         });
         break;
       }
+      case 'turn-wrong':
+      case 'turn-nan': {
+        // Without a golden nobody could find out, and NaN would go on for ever.
+        const lane = this.#one(fault, (candidate) => candidate.actor.hasGolden && candidate.proved && !candidate.lie);
+        this.#note(fault, lane);
+        lane?.turn(fault.kind === 'turn-nan' ? 'nan' : 'wrong');
+        break;
+      }
+      case 'roll-out':
+      case 'bad-roll-out': {
+        this.recorder.add({ type: 'fault', kind: fault.kind, target: fault.actor, bit: this.host.rollOut(fault) });
+        break;
+      }
+      case 'bus-outage': {
+        const bit = this.host.busDown();
+        this.recorder.add({ type: 'fault', kind: fault.kind, target: 'bus', bit });
+        if (bit) this.#until(fault.durationMs, () => this.host.busUp());
+        break;
+      }
       case 'stall': {
         // What waited for the loop is heard before it stands still again, or nothing could be told from anything.
         const bit = this.time.now() - this.#stalledUntilMs > STALLS_APART_MS;
@@ -104,7 +132,7 @@ export class Faults {
     const { fault } = trap;
     this.#note(fault, lane);
     if (fault.kind === 'load-failure') lane.unloadable = fault.chance < 0.3 ? 'permanent' : 'passing';
-    else if (fault.kind === 'prove-failure') lane.liar = true;
+    else if (fault.kind === 'prove-failure') lane.lie = 'wrong';
     else this.#until(lane.actor[step === 'loading' ? 'loadMs' : step === 'proving' ? 'serviceMs' : 'spawnMs'] * 0.3, () => lane.die('crashed', `simulated while ${step}`));
     this.lastMs = Math.max(this.lastMs, this.time.now());
   }
@@ -113,6 +141,7 @@ export class Faults {
   end(): void {
     this.#over = true;
     this.#traps = [];
+    for (const lane of this.lanes) lane.unstick();
   }
 
   #until(durationMs: number, undo: () => void): void {

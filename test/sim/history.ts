@@ -37,6 +37,12 @@ export interface LaneLife {
   /** By itself. */
   died: Moment | undefined;
   exited: (Moment & { readonly reason: string }) | undefined;
+  /** Went bad while it served. */
+  turned: (Moment & { readonly how: 'wrong' | 'nan' }) | undefined;
+  /** Of which pool of its actor, in order of their making. */
+  readonly pool: number;
+  /** First lane of its replica, and not one of those the actor started with. */
+  readonly isFresh: boolean;
   readonly frozen: { readonly fromMs: number; toMs: number }[];
   readonly runs: RunLife[];
 }
@@ -47,9 +53,20 @@ export interface RequestLife {
   readonly runs: RunLife[];
 }
 
+/** An edition that was to be served. */
+export interface Roll {
+  readonly actor: string;
+  readonly proves: boolean;
+  readonly replicas: number;
+  readonly asked: Moment;
+  ended: (Moment & { readonly change: string; readonly reason: string }) | undefined;
+}
+
 export class History {
   readonly lanes = new Map<number, LaneLife>();
   readonly requests = new Map<string, RequestLife>();
+  readonly rolls: Roll[] = [];
+  readonly #pools = new Map<string, number>();
   readonly stalls: readonly Of<'stalled'>[];
   /** Lanes that ended by themselves after they were ready, in order of the host's hearing of it. */
   readonly deaths: readonly LaneLife[];
@@ -101,8 +118,15 @@ export class History {
       case 'ended':
         this.requests.get(entry.request)!.ends.push({ ...entry, index });
         break;
+      case 'applyAsked':
+        this.rolls.push({ actor: entry.actor, proves: entry.proves, replicas: entry.replicas, asked: moment, ended: undefined });
+        break;
+      case 'applyEnded':
+        this.rolls.at(-1)!.ended = { ...moment, change: entry.change, reason: entry.reason };
+        break;
       case 'laneOpened':
         this.lanes.set(entry.lane, {
+          ...this.#poolOf(entry.actor, entry.replica), turned: undefined,
           number: entry.lane, replica: entry.replica, actor: entry.actor, isolation: entry.isolation, opened: moment, loaded: undefined, proved: undefined,
           ready: undefined, stopAsked: undefined, killed: undefined, died: undefined, exited: undefined, frozen: [], runs: [],
         });
@@ -120,6 +144,22 @@ export class History {
       default:
         if ('lane' in entry) this.#readLane(this.lanes.get(entry.lane)!, entry, moment);
     }
+  }
+
+  /** The roll-out of the actor that is under way then. */
+  rollAt(actor: string, index: number): Roll | undefined {
+    return this.rolls.find((roll) => roll.actor === actor && roll.asked.index < index && !(roll.ended && roll.ended.index < index));
+  }
+
+  /** A replica that was not there before belongs to the newest pool: the one that is rolled in, or the one that serves. */
+  #poolOf(actor: string, replica: string): { readonly pool: number; readonly isFresh: boolean } {
+    const known = this.#pools.get(replica);
+    if (known !== undefined) return { pool: known, isFresh: false };
+    const isFirst = Number(replica.split('-').at(-1)) < this.actor(actor).replicas;
+    const rolls = this.rolls.filter((roll) => roll.actor === actor);
+    const pool = isFirst ? 0 : rolls.findLastIndex((roll) => !roll.ended || roll.ended.change === 'rolled') + 1;
+    this.#pools.set(replica, pool);
+    return { pool, isFresh: !isFirst };
   }
 
   #readLane(lane: LaneLife, entry: Entry & { readonly lane: number }, moment: Moment): void {
@@ -147,6 +187,9 @@ export class History {
         break;
       case 'laneExited':
         lane.exited = { ...moment, reason: entry.reason };
+        break;
+      case 'laneTurned':
+        lane.turned = { ...moment, how: entry.how };
         break;
       case 'laneFrozen':
         lane.frozen.push({ fromMs: moment.atMs, toMs: Infinity });

@@ -27,7 +27,7 @@ interface Verdict extends Moment {
 
 /** Verdicts of one pool's life after the other. */
 function* poolLives(history: History, { name }: ActorSpec): Generator<Verdict[]> {
-  let verdicts: Verdict[] = [];
+  const lives = new Map<number, Verdict[]>();
   let exited: { replica: string; startFailed: boolean } | undefined;
   for (const [index, entry] of history.sim.entries.entries()) {
     if (entry.type !== 'told' || entry.actor !== name) continue;
@@ -37,6 +37,8 @@ function* poolLives(history: History, { name }: ActorSpec): Generator<Verdict[]>
     const replica = gaveUp ? String(entry.fields['reason']).split(' ')[0]! : entry.replica!;
     const lane = history.lanesOf(name).filter((candidate) => candidate.replica === replica && candidate.exited && candidate.exited.index < index).at(-1)!;
     const numbers = /(\d+) restarts in the window, (\d+) failures in a row/.exec(String(entry.fields['reason']));
+    const verdicts = lives.get(lane.pool) ?? [];
+    lives.set(lane.pool, verdicts);
     verdicts.push({
       atMs: entry.atMs, index, replica, gaveUp, lane,
       attempt: gaveUp ? Number(numbers?.[2]) : Number(entry.fields['attempt']),
@@ -47,9 +49,9 @@ function* poolLives(history: History, { name }: ActorSpec): Generator<Verdict[]>
     });
     if (!gaveUp) continue;
     yield verdicts;
-    verdicts = [];
+    lives.delete(lane.pool);
   }
-  yield verdicts;
+  yield* lives.values();
 }
 
 function endedSolo(history: History, lane: LaneLife): boolean {
@@ -83,39 +85,59 @@ const covered = (counted: readonly number[], atMs: number): boolean => counted.l
 
 export const backoff: Invariant = function* (history) {
   for (const actor of history.actors) {
-    const { resetAfterMs, backoff: own } = actor.restart;
+    const { resetAfterMs, backoff: limits } = actor.restart;
     for (const verdicts of poolLives(history, actor)) {
       const failures = new Map<string, number>();
+      const judged = new Set<LaneLife>();
       for (const { replica, lane, attempt, atMs, delayMs, gaveUp, intensity, perhapsFree } of verdicts) {
         // Killed, it is ready no longer or until its exit, whoever killed it.
         const readyMs = lane.ready ? lane.exited!.atMs - lane.ready.atMs : 0;
         const readyLeastMs = lane.ready ? Math.min(lane.exited!.atMs, lane.killed?.atMs ?? Infinity) - lane.ready.atMs : 0;
-        const known = failures.get(replica) ?? 0;
+        // Taken out and given back by an exchange, it starts from nothing.
+        const own = history.lanesOf(actor.name).filter((other) => other.replica === replica);
+        const before = own[own.indexOf(lane) - 1];
+        const known = (before && judged.has(before) && failures.get(replica)) || 0;
+        judged.add(lane);
         // Within a few milliseconds of resetAfterMs either is right.
-        const bases = [...(readyLeastMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
+        // A last resort that fills up becomes a pool like any other, with limits of its own: its count may start anew there.
+        const isFilledUp = history.sim.entries.some((entry) => entry.type === 'told' && entry.event === 'pool-retry' && entry.actor === actor.name && entry.atMs < atMs);
+        const bases = [...(isFilledUp ? Array.from({ length: known + 1 }, (_, base) => base) : []), ...(readyLeastMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
         const expected = bases.flatMap((base) => (perhapsFree ? [base, base + 1] : [base + 1]));
         if (!expected.includes(attempt)) yield `${replica} at ${atMs}: attempt ${attempt}, expected ${expected.join(' or ')} (ready for ${readyMs} ms of ${resetAfterMs})`;
         failures.set(replica, attempt);
         if (gaveUp) continue;
         // Without a limit it is a last resort, which always waits longest, or was asked for so.
-        const mostMs = delayCapMs(intensity === undefined ? { ...own, minMs: own.maxMs } : own, attempt);
-        const leastMs = delayCapMs(intensity === undefined && actor.restart.intensity !== Infinity ? { ...own, minMs: own.maxMs } : own, attempt) * (1 - own.jitter);
+        const mostMs = delayCapMs(intensity === undefined ? { ...limits, minMs: limits.maxMs } : limits, attempt);
+        const leastMs = delayCapMs(intensity === undefined && actor.restart.intensity !== Infinity ? { ...limits, minMs: limits.maxMs } : limits, attempt) * (1 - limits.jitter);
         if (delayMs > mostMs + 1e-6 || delayMs < leastMs - 1e-6) yield `${replica} at ${atMs}: delay ${delayMs} for attempt ${attempt}, expected ${leastMs} to ${mostMs}`;
       }
     }
   }
 };
 
-/** Every lane was opened for a reason the host has told: its boot, a restart after its delay, a retry of the pool. */
+/**
+ * Every lane was opened for a reason: its boot, a restart after its delay, a retry of the pool, an edition that is rolled
+ * in or taken back, or an answer that cost a replica its trust.
+ */
 export const noStartUnasked: Invariant = function* (history) {
   for (const actor of history.actors) {
-    const ids = Array.from({ length: actor.replicas }, (_, index) => `${actor.name}-${actor.devices[0]!.replace(':', '')}-${index}`);
+    let ids = Array.from({ length: actor.replicas }, (_, index) => `${actor.name}-${actor.devices[0]!.replace(':', '')}-${index}`);
     const due = new Map<string, number>(ids.map((id) => [id, 0]));
     let lastResort = false;
-    for (const entry of history.sim.entries) {
+    const lanes = history.lanesOf(actor.name);
+    const poolOf = (replica: string): number | undefined => lanes.find((lane) => lane.replica === replica)?.pool;
+    for (const [index, entry] of history.sim.entries.entries()) {
+      if (entry.type === 'applyEnded' && entry.actor === actor.name && entry.change === 'rolled') {
+        const { asked } = history.rolls.find(({ ended }) => ended?.index === index)!;
+        ids = lanes.filter(({ isFresh, opened }) => isFresh && opened.index > asked.index && opened.index < index).map(({ replica }) => replica);
+      }
       if (entry.type === 'told' && entry.actor === actor.name) {
         if (entry.event === 'replica-restart') due.set(entry.replica!, entry.atMs + Number(entry.fields['delayMs']));
-        if (entry.event === 'pool-gave-up') due.clear();
+        if (entry.event === 'pool-gave-up') {
+          const pool = poolOf(String(entry.fields['reason']).split(' ')[0]!);
+          for (const id of [...due.keys()]) if (poolOf(id) === pool) due.delete(id);
+        }
+        if (entry.event === 'replica-ejected' && entry.fields['replacement'] !== undefined) ids = [...ids.filter((id) => id !== entry.replica), String(entry.fields['replacement'])];
         if (entry.event === 'pool-retry') {
           lastResort = true;
           due.set(ids[0]!, entry.atMs);
@@ -128,8 +150,13 @@ export const noStartUnasked: Invariant = function* (history) {
       if (entry.type !== 'laneOpened' || entry.actor !== actor.name) continue;
       const dueMs = due.get(entry.replica);
       due.delete(entry.replica);
+      const lane = history.lanes.get(entry.lane)!;
+      if (dueMs === undefined && history.rollAt(actor.name, index)) continue;
+      if (lane.isFresh && dueMs === undefined && lanes.some(({ runs }) => runs.some(({ answered }) => answered && !answered.right && answered.index < index && entry.atMs - answered.atMs < 1))) continue;
       if (dueMs === undefined) yield `${entry.replica} was started at ${entry.atMs} and nobody had asked for it`;
       else if (entry.atMs < dueMs - 0.001) yield `${entry.replica} was started at ${entry.atMs}, its delay ends at ${dueMs}`;
+      // Taken out by an exchange before it was due, and given back by it.
+      else if (history.rolls.some(({ actor: rolled, asked, ended }) => rolled === actor.name && asked.atMs <= entry.atMs && (!ended || ended.atMs >= dueMs))) continue;
       else if (entry.atMs > dueMs + 5 + history.stalledMs(dueMs, entry.atMs)) yield `${entry.replica} was started at ${entry.atMs}, late by ${entry.atMs - dueMs} ms`;
     }
   }

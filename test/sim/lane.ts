@@ -22,6 +22,9 @@ export interface LaneWorld {
   nestedEnded(key: string, actor: string, question: Uint8Array, reply: NestedReply): void;
 }
 
+/** Of an edition whose replicas never prove. */
+export const badVersion = 'bad';
+
 export type LaneStep = 'spawning' | 'loading' | 'proving' | 'running';
 
 interface Run {
@@ -43,8 +46,10 @@ export class SimLane implements Lane {
   readonly threadId = 1;
   readonly memoryBytes = 0;
   readonly spawned: Promise<void>;
-  /** Its answers are wrong, all of them, from the start. */
-  liar = false;
+  /** Its answers are wrong, all of them: another one, or NaN. */
+  lie: 'wrong' | 'nan' | undefined;
+  /** It answered a proof right. */
+  proved = false;
   /** Its load fails. */
   unloadable: 'passing' | 'permanent' | undefined;
   slowness = 1;
@@ -75,6 +80,11 @@ export class SimLane implements Lane {
     this.spawned = new Promise((resolve, reject) => (this.#spawnedYet = { resolve, reject }));
     this.spawned.catch(() => {});
     world.recorder.add({ type: 'laneOpened', lane: number, replica: order.replica, actor: actor.name, isolation });
+    // An edition that cannot prove: found out by its answer where there is a golden, else by its load.
+    if (order.load.spec['version'] === badVersion) {
+      if (actor.hasGolden) this.lie = 'wrong';
+      else this.unloadable = 'permanent';
+    }
     this.#do(actor.spawnMs * world.chance.real(0.5, 1.5), () => {
       world.recorder.add({ type: 'laneSpawned', lane: number });
       this.step = 'idle';
@@ -181,11 +191,22 @@ export class SimLane implements Lane {
     for (const answer of this.#pings.splice(0)) answer(true);
   }
 
+  /** Goes bad while it serves. */
+  turn(how: 'wrong' | 'nan'): void {
+    this.lie = how;
+    this.world.recorder.add({ type: 'laneTurned', lane: this.number, how });
+  }
+
   /** The run that goes on now, or the next one, never ends. */
   stick(): void {
     const running = this.#runs.find((run) => run.started);
     if (running?.work) this.#forget(running.work);
     else this.#stuckNext = true;
+  }
+
+  /** The next run ends like any other. */
+  unstick(): void {
+    this.#stuckNext = false;
   }
 
   // --------------------------------------------------------------------------------------------------------------- inside
@@ -232,6 +253,7 @@ export class SimLane implements Lane {
       recorder.add({ type: 'fault', kind: 'stuck', target: this.replica, bit: true });
     }
     if (run.isProof) this.step = 'proving';
+    if (run.isProof && this.proved) recorder.add({ type: 'fault', kind: 're-proof', target: this.replica, bit: true });
     this.world.reached(this, run.isProof ? 'proving' : 'running');
   }
 
@@ -249,7 +271,8 @@ export class SimLane implements Lane {
   #replyTo(task: RunTask, word: string): RunReply {
     if (word === 'error') return { ok: false, code: 'INVALID_ARGUMENT', message: 'simulated' };
     const data = answerOf(this.actor.name, task.inputs[0]!.data);
-    if (this.liar) data[0]! ^= 1;
+    if (this.lie === 'nan') return { ok: true, outputs: [{ name: 'y', datatype: 'FP32', shape: [1], data: new Uint8Array(new Float32Array([NaN]).buffer) }], runMs: 1 };
+    if (this.lie) data[0]! ^= 1;
     return { ok: true, outputs: [tensor('y', data)], runMs: 1 };
   }
 
@@ -259,6 +282,7 @@ export class SimLane implements Lane {
     this.#runs.splice(at, 1);
     if (run.isProof) this.step = 'idle';
     const right = reply.ok && isRight(this.actor.name, run.task.inputs[0]!.data, reply.outputs);
+    if (run.isProof && right) this.proved = true;
     this.world.recorder.add({ type: 'runAnswered', lane: this.number, run: run.task.id, ok: reply.ok, right });
     run.settle(reply);
     this.#startRuns();

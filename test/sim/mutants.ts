@@ -54,7 +54,7 @@ export const mutants: readonly Mutant[] = [
     seedsMax: 40,
   },
   mutant('one execution too many', 'serving/dispatcher', /Math\.min\(1 \+ this\.options\.replaysMax,/, 'Math.min(2 + this.options.replaysMax,'),
-  mutant('ignore Attempts-Left', 'serving/dispatcher', /, call\.attemptsLeft \?\? Infinity\)/, ', Infinity)', 100),
+  mutant('ignore Attempts-Left', 'serving/dispatcher', /(Math\.min\(1 \+ this\.options\.replaysMax), call\.attemptsLeft \?\? Infinity\)/, '$1, Infinity)', 100),
   mutant('repeat what is not idempotent', 'policy/replay', /if \(!run\.idempotent\)/, 'if (false)'),
   mutant('hedge what is not idempotent', 'serving/dispatcher', /ticket\.onLanes > 1 \|\| !ticket\.idempotent/, 'ticket.onLanes > 1'),
   mutant('skip quarantine', 'serving/shared', /(\n +)(quarantine\([^)]*\) \{)/, '$1$2$1    return;', 100),
@@ -69,6 +69,11 @@ export const mutants: readonly Mutant[] = [
   mutant('forget the unsubscribe', 'host/links', /for \(const subscription of this\.#inference\.get\(actor\)\)\s*subscription\.unsubscribe\(\);/, ''),
   mutant('leave a timer behind', 'serving/dispatcher', /this\.shared\.clock\.clearTimeout\(this\.#hangTimer\);/, ''),
   mutant('leak queued bytes', 'serving/queue', /this\.bytes -= ticket\.bytes;/, ''),
+  mutant('ignore the replay budget', 'policy/replay', /if \(sum\(now\.replays\) >= /, 'if (false && sum(now.replays) >= ', 200),
+  mutant('let NaN out', 'tensor/guard', /if \(rules\.finite && /, 'if (false && ', 200),
+  mutant('never prove again', 'supervision/replica', /if \(ageMs >= periodMs/, 'if (false', 100),
+  mutant('exchange before the new one is proven', 'host/pool-calls', /if \(!result\.ok\)\s*this\.#settle\(id, false, result\.error\);/, "this.#settle(id, result.ok, 'started');", 100),
+  mutant('roll on when a replica did not prove', 'host/placement', /if \(!added\.ready\) \{(\s*await this\.#restore)/, 'if (false) {$1', 100),
   mutant('a pool that gave up stays away', 'host/placement', /placed\.retry = clock\.setTimeout\(\(\) => \{/, 'placed.retry = clock.setTimeout(() => {\n            return;'),
 ];
 

@@ -12,12 +12,19 @@ import { Chance } from './chance.js';
 export const faultKinds = [
   'die-running', 'die-idle', 'die-spawning', 'die-loading', 'die-proving', 'freeze', 'hang', 'slow', 'load-failure', 'prove-failure', 'mass-death', 'stall',
   'poison', 'stuck',
+  // Of wide plans only.
+  'turn-wrong', 'turn-nan', 'roll-out', 'bad-roll-out', 'bus-outage', 're-proof',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
+const narrowKinds = [
+  'die-running', 'die-idle', 'die-spawning', 'die-loading', 'die-proving', 'freeze', 'hang', 'slow', 'load-failure', 'prove-failure', 'mass-death', 'stall',
+] as const;
+const wideKinds = ['turn-wrong', 'turn-nan', 'roll-out', 'roll-out', 'bad-roll-out', 'bus-outage'] as const;
+
 export interface FaultPlan {
   readonly atMs: number;
-  readonly kind: Exclude<FaultKind, 'poison' | 'stuck'>;
+  readonly kind: Exclude<FaultKind, 'poison' | 'stuck' | 're-proof'>;
   readonly actor: string;
   /** Uniform in [0, 1): chooses among what there is to hit. */
   readonly chance: number;
@@ -73,7 +80,7 @@ export function planOf(seed: number): Plan {
   const made = names.map((name, index) => actorOf(chance, name, names[index + 1], stormy));
   const actors = made.map(({ plan }) => plan);
   const spanMs = chance.real(2500, 6000);
-  return {
+  const plan: Plan = {
     seed,
     host: {
       host: 'sim',
@@ -87,6 +94,62 @@ export function planOf(seed: number): Plan {
     faults: [...faultsOf(chance, names, spanMs, stormy), sureFault(chance, names, spanMs)],
     calmMs: spanMs,
     stopMs: chance.flip(0.2) ? chance.real(300, spanMs) : undefined,
+  };
+  const width = new Chance(seed, 'width');
+  if (width.flip(0.04)) return crushed(width, plan);
+  return !stormy && width.flip(0.4) ? widened(width, plan) : plan;
+}
+
+/** Replicas that go bad while they serve and are found out, editions rolled in under load, a broker that goes away. */
+function widened(chance: Chance, plan: Plan): Plan {
+  const proveEveryMs = chance.integer(150, 800);
+  const faults = Array.from({ length: chance.integer(2, 6) }, (): FaultPlan => ({
+    atMs: chance.real(0, plan.calmMs),
+    kind: chance.pick(wideKinds),
+    actor: chance.pick(plan.actors).name,
+    chance: chance.next(),
+    durationMs: chance.real(20, 900),
+    factor: 1,
+    count: 1,
+  }));
+  return {
+    ...plan,
+    host: { ...plan.host, actors: plan.host.actors!.map((actor) => ({ ...actor, proveEveryMs })) },
+    faults: [...plan.faults, ...faults].sort((a, b) => a.atMs - b.atMs),
+  };
+}
+
+/**
+ * Few requests that take long, on many lanes that all die at once, again and again: here the host-wide replay budget is
+ * what ends a request.
+ */
+function crushed(chance: Chance, plan: Plan): Plan {
+  const [actor] = plan.actors as [ActorPlan];
+  const [options] = plan.host.actors as [ActorOptions];
+  const { model: _model, queue: _queue, ...rest } = options;
+  const serviceMs = chance.real(900, 1500);
+  const calmMs = 6000;
+  const requests = Array.from({ length: chance.integer(35, 50) }, (_, index): RequestPlan => ({
+    atMs: chance.real(300, calmMs - 500), request: `${actor.name}${index}`, actor: actor.name, content: `echo ${chance.integer(0, 10_000)}`, timeoutMs: undefined,
+    idempotent: undefined, priority: 0, attemptsLeft: undefined, abortAfterMs: undefined, via: 'host',
+  }));
+  return {
+    ...plan,
+    host: {
+      ...plan.host,
+      actors: [{
+        ...rest, module: `${actor.name}.js`, replicas: 4, concurrency: 4, idempotent: true, isolation: 'process', timeoutMs: 8000, timeoutMaxMs: 8000, hangMs: 7500, suspectMs: 7000,
+        replaysMax: 6, startTimeoutMs: 3000,
+        restart: { ...options.restart, intensity: 'infinity', consecutiveMax: 1000, backoff: { minMs: 20, maxMs: 20, factor: 1, jitter: 0 } },
+      }],
+    },
+    actors: [{ ...actor, serviceMs, loadMs: 20, spawnMs: 5, calls: undefined }],
+    requests: requests.sort((a, b) => a.atMs - b.atMs),
+    faults: Array.from({ length: chance.integer(4, 6) }, (_, index): FaultPlan => ({
+      atMs: 1500 + index * chance.real(600, 800), kind: 'mass-death', actor: actor.name, chance: chance.real(0, 0.5), durationMs: 0, factor: 1, count: 3,
+    })),
+    calmMs,
+    stopMs: undefined,
   };
 }
 
@@ -167,9 +230,8 @@ function requestsOf(chance: Chance, actor: ActorPlan, options: ActorOptions, spa
 }
 
 function faultsOf(chance: Chance, names: readonly string[], spanMs: number, stormy: boolean): FaultPlan[] {
-  const kinds = faultKinds.filter((kind): kind is FaultPlan['kind'] => kind !== 'poison' && kind !== 'stuck');
   // A few kinds often, so that they meet each other, rather than all kinds once.
-  const favourites = [chance.pick(kinds), chance.pick(kinds), chance.pick(kinds)];
+  const favourites = [chance.pick(narrowKinds), chance.pick(narrowKinds), chance.pick(narrowKinds)];
   return Array.from({ length: stormy ? chance.integer(20, 40) : chance.integer(2, 10) }, () => ({
     atMs: chance.real(0, spanMs),
     kind: chance.pick<FaultPlan['kind']>(stormy ? ['die-running', 'die-running', 'mass-death', ...favourites] : [...favourites, 'die-running', 'die-idle']),

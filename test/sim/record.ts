@@ -25,7 +25,12 @@ export type Event =
   | { readonly type: 'laneFrozen' | 'laneThawed' | 'laneSlow' | 'laneSwift' | 'laneDead'; readonly lane: number }
   | { readonly type: 'laneExited'; readonly lane: number; readonly reason: ExitReason; readonly detail: string }
   | { readonly type: 'subscribed' | 'unsubscribed'; readonly actor: string }
-  | { readonly type: 'busClosed' | 'stopAsked' | 'stopped' | 'calm' }
+  /** From now on its answers are wrong. */
+  | { readonly type: 'laneTurned'; readonly lane: number; readonly how: 'wrong' | 'nan' }
+  /** Another edition of one actor is to be served. `proves`: its replicas can. */
+  | { readonly type: 'applyAsked'; readonly actor: string; readonly version: string; readonly replicas: number; readonly proves: boolean }
+  | { readonly type: 'applyEnded'; readonly actor: string; readonly change: string; readonly reason: string }
+  | { readonly type: 'busClosed' | 'busDown' | 'busUp' | 'stopAsked' | 'stopped' | 'calm' }
   /** What the host wrote into its log. */
   | { readonly type: 'told'; readonly event: string; readonly actor?: string; readonly replica?: string; readonly fields: Readonly<Record<string, unknown>> }
   | { readonly type: 'stalled'; readonly ms: number }

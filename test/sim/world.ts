@@ -3,7 +3,7 @@
  * simulated lanes and a bus in memory. `simulate(seed)` runs the plan of a seed, waits for the host to heal, stops it,
  * and gives back the event log with what was left over at the end. It judges nothing: that is for invariants.ts.
  */
-import { createMemoryBus } from '../../src/adapters/memory-bus.js';
+import { createMemoryBus, type MemoryBroker } from '../../src/adapters/memory-bus.js';
 import { inferOverBus } from '../../src/client/call.js';
 import { isServeError } from '../../src/errors.js';
 import { Host } from '../../src/host/host.js';
@@ -13,9 +13,9 @@ import { subjects as subjectsOf } from '../../src/protocol/subjects.js';
 import { parseHost, type HostSpec } from '../../src/spec/host.js';
 import type { NamedTensor } from '../../src/tensor/datatype.js';
 import { Chance } from './chance.js';
-import { Faults } from './faults.js';
-import { SimLane, type LaneWorld } from './lane.js';
-import { planOf, type Plan, type RequestPlan } from './plan.js';
+import { Faults, type HostFaults } from './faults.js';
+import { SimLane, badVersion, type LaneWorld } from './lane.js';
+import { planOf, type FaultPlan, type Plan, type RequestPlan } from './plan.js';
 import { Recorder, type Entry } from './record.js';
 import { CountedClock, SimTime } from './sim-time.js';
 import { bytesOf, isRight, tensor } from './work.js';
@@ -41,6 +41,8 @@ export interface SimRun {
 }
 
 const subjects = subjectsOf();
+/** As in host/placement.ts: what went bad is replaced one by one. */
+const EJECT_EVERY_MS = 11_000;
 /** Longer than any ordered stop may take. */
 const STOP_BOUND_MS = 60_000;
 
@@ -49,7 +51,7 @@ export async function simulate(seed: number): Promise<SimRun> {
   return world.run();
 }
 
-class World implements LaneWorld {
+class World implements LaneWorld, HostFaults {
   readonly clock = new SimTime();
   readonly chance: Chance;
   readonly recorder: Recorder;
@@ -62,16 +64,24 @@ class World implements LaneWorld {
   #subscriptions = 0;
   #toCome = 0;
   #host!: Host;
+  #broker!: MemoryBroker;
   #callers!: Bus;
+  /** In force. */
+  #applied!: HostSpec;
+  #rolling = false;
+  #editions = 0;
+  #turned = 0;
 
   constructor(private readonly plan: Plan) {
     this.chance = new Chance(plan.seed, 'lanes');
     this.recorder = new Recorder(() => this.clock.now());
     this.#hostClock = new CountedClock(this.clock);
-    this.#faults = new Faults(this.clock, this.recorder, this.#lanes);
+    this.#faults = new Faults(this.clock, this.recorder, this.#lanes, this);
     const parsed = parseHost(plan.host, { cores: 4, resolve: (path) => `/simulated/${path}` });
     if (!parsed.ok) throw new Error(`seed ${plan.seed} made a bad spec: ${JSON.stringify(parsed.problems)}`);
     this.#spec = parsed.spec;
+    this.#applied = parsed.spec;
+    this.#turned = plan.faults.filter(({ kind }) => kind === 'turn-wrong' || kind === 'turn-nan').length;
   }
 
   async run(): Promise<SimRun> {
@@ -94,8 +104,8 @@ class World implements LaneWorld {
       healBoundMs = Math.max(clock.now(), this.#faults.lastMs) + this.#healMs();
       await clock.run(healBoundMs, () => this.#healed);
       healed = this.#healed;
-      for (const { name } of this.#spec.actors) this.#submit(probeOf(name));
-      await clock.run(clock.now() + 5000, () => this.#open.size === 0);
+      for (const { name, serviceMs } of plan.actors) this.#submit(probeOf(name, 2000 + 10 * serviceMs));
+      await clock.run(clock.now() + 20_000, () => this.#open.size === 0);
     }
     const before = this.#host.hostStatus();
     const hasStopped = await this.#stop();
@@ -112,7 +122,7 @@ class World implements LaneWorld {
   }
 
   async #start(): Promise<void> {
-    const broker = createMemoryBus({ clock: this.clock, log: { log: () => {} }, schedule: queueMicrotask });
+    const broker = this.#broker = createMemoryBus({ clock: this.clock, log: { log: () => {} }, schedule: queueMicrotask });
     this.#callers = broker.connect();
     let error: unknown;
     let settled = false;
@@ -141,17 +151,17 @@ class World implements LaneWorld {
   }
 
   get #healed(): boolean {
-    return this.clock.now() >= this.#faults.lastMs && this.#toCome === 0 && this.#open.size === 0 && !this.#lanes.some((lane) => lane.alive && lane.running) &&
+    return this.clock.now() >= this.#faults.lastMs && !this.#rolling && !this.#lanes.some((lane) => lane.alive && lane.lie) && this.#toCome === 0 && this.#open.size === 0 && !this.#lanes.some((lane) => lane.alive && lane.running) &&
       this.#host.hostStatus().actors.every((actor) => actor.ready === actor.wanted);
   }
 
   /**
    * The longest way back: the last bad request runs into its deadline on its second replica, which hangs; the pool has
-   * given up then and comes back at its longest backoff, twice.
+   * given up then and comes back at its longest backoff, twice. Then what went bad is found out and replaced.
    */
   #healMs(): number {
     const worst = (of: (actor: HostSpec['actors'][number]) => number): number => Math.max(...this.#spec.actors.map(of));
-    return worst((actor) => actor.timeoutMaxMs) + worst((actor) => 2 * (actor.hangMs + 1000)) + worst((actor) => 2 * actor.startTimeoutMs + 3 * actor.restart.backoff.maxMs) + 4000;
+    return worst((actor) => actor.timeoutMaxMs) + worst((actor) => 2 * (actor.hangMs + 1000)) + worst((actor) => 2 * actor.startTimeoutMs + 3 * actor.restart.backoff.maxMs) + 4000 + this.#turned * EJECT_EVERY_MS;
   }
 
   // -------------------------------------------------------------------------------------------------------------- requests
@@ -205,6 +215,36 @@ class World implements LaneWorld {
     this.#faults.reached(...step);
   }
 
+  rollOut({ kind, actor, chance }: FaultPlan): boolean {
+    // A pool that gave up would stay away for good: placement drops its next try when that falls into an exchange.
+    if (this.#rolling || this.#host.hostStatus().actors.find(({ name }) => name === actor)?.ready === 0) return false;
+    this.#rolling = true;
+    const proves = kind === 'roll-out';
+    const version = proves ? `edition ${++this.#editions}` : badVersion;
+    const edition = (spec: HostSpec['actors'][number]): HostSpec['actors'][number] => ({ ...spec, version, replicas: proves && chance < 0.3 ? (spec.replicas % 4) + 1 : spec.replicas });
+    const next = { ...this.#applied, actors: this.#applied.actors.map((spec) => (spec.name === actor ? edition(spec) : spec)) };
+    this.recorder.add({ type: 'applyAsked', actor, version, proves, replicas: next.actors.find(({ name }) => name === actor)!.replicas });
+    void this.#host.apply(next).then(({ changes }) => {
+      const { change, reason } = changes.find((candidate) => candidate.actor === actor)!;
+      if (change === 'rolled') this.#applied = next;
+      this.#rolling = false;
+      this.recorder.add({ type: 'applyEnded', actor, change, reason });
+    });
+    return true;
+  }
+
+  busDown(): boolean {
+    if (this.#callers.state !== 'up') return false;
+    this.recorder.add({ type: 'busDown' });
+    this.#broker.stop();
+    return true;
+  }
+
+  busUp(): void {
+    this.recorder.add({ type: 'busUp' });
+    this.#broker.start();
+  }
+
   #factory(isolation: 'process' | 'thread'): LaneFactory {
     let zombies = 0;
     return {
@@ -255,9 +295,9 @@ class World implements LaneWorld {
 }
 
 /** After everything has healed each actor must answer. */
-function probeOf(actor: string): RequestPlan {
+function probeOf(actor: string, timeoutMs: number): RequestPlan {
   return {
-    atMs: 0, request: `probe-${actor}`, actor, content: 'echo 424242', timeoutMs: 2000, idempotent: undefined, priority: 0, attemptsLeft: undefined,
+    atMs: 0, request: `probe-${actor}`, actor, content: 'echo 424242', timeoutMs, idempotent: undefined, priority: 0, attemptsLeft: undefined,
     abortAfterMs: undefined, via: 'host',
   };
 }

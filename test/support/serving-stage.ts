@@ -31,6 +31,8 @@ export class ServingStage {
   readonly poisoned: string[] = [];
   readonly lost: string[][] = [];
   readonly doubted: string[] = [];
+  /** Those whose doubt is news. */
+  readonly newlyDoubted: string[] = [];
   readonly slow: string[] = [];
   readonly failedDevices: string[] = [];
   readonly erring: string[] = [];
@@ -41,7 +43,10 @@ export class ServingStage {
     this.shared = new SharedServing({ clock, queueBytesMax: 1 << 30, holdMs: 2000, hash: fastHash, ...shared });
     this.dispatcher = new Dispatcher({ ...stageDefaults, ...options }, this.shared, {
       availability: (takes) => this.availability.push(takes),
-      doubted: (route) => this.doubted.push(route.replica),
+      doubted: (route, _reason, first) => {
+        this.doubted.push(route.replica);
+        if (first) this.newlyDoubted.push(route.replica);
+      },
       deviceFailed: (route) => this.failedDevices.push(`${route.device} under ${route.replica}`),
       slow: (route, ms) => this.slow.push(`${route.replica} ${ms === undefined ? 'answered' : 'late'}`),
       errs: (route) => this.erring.push(route.replica),

@@ -34,3 +34,17 @@ export class Happenings<T> {
     await this.next(() => this.all.slice(from).filter(fits).length >= count, `${count} times ${what}`, from);
   }
 }
+
+/** Looks again every few milliseconds until there is something to see; for what tells nobody when it happens. */
+export function until<T>(look: () => T | undefined | Promise<T | undefined>, what: string): Promise<NonNullable<T>> {
+  let over = false;
+  const found = (async () => {
+    while (!over) {
+      const seen = await look();
+      if (seen !== undefined && seen !== null && seen !== false) return seen as NonNullable<T>;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`gave up waiting: ${what}`);
+  })();
+  return within(found, what).finally(() => (over = true));
+}

@@ -1,0 +1,233 @@
+/**
+ * Who else is there: sends this host's beats, hears those of the others, judges them (policy/detector.ts) and keeps what
+ * each one last said of itself (protocol/host-state.ts).
+ *
+ * Beats are small and lossy; state is published when it changes and asked for when a beat shows that one was missed.
+ * Judges by its own clock alone, and not at all when it was late itself. Decides nothing about actors.
+ */
+import { emptyView, excuse, goneAtOnce, heard, left, tick, type Change, type DetectorView, type Judged } from '../policy/detector.js';
+import type { Bus, BusMessage, BusSubscription, Clock, Log, TimerHandle } from '../ports.js';
+import { decodeBeat, encodeBeat } from '../protocol/beat.js';
+import type { Liveness } from '../protocol/status.js';
+import { decodeHostState, encodeHostState, type HostState } from '../protocol/host-state.js';
+import { lastToken, type Subjects } from '../protocol/subjects.js';
+
+export interface MembershipOptions {
+  readonly bus: Bus;
+  readonly subjects: Subjects;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly id: string;
+  /** Of this process. */
+  readonly incarnation: string;
+  readonly limits: { readonly beatMs: number; readonly suspectAfterMs: number; readonly deadAfterMs: number; readonly forgetMs: number };
+  /** What this host says of itself; its version is counted here. */
+  readonly state: () => Omit<HostState, 'version'>;
+  readonly draining: () => boolean;
+  /** Requests waiting or running here. */
+  readonly load: () => number;
+  /** A judgement changed. */
+  readonly judged: (change: Change) => void;
+}
+
+export interface Neighbour {
+  readonly host: string;
+  readonly incarnation: string;
+  readonly liveness: Liveness;
+  readonly reason: string;
+  /** Requests waiting or running there, as of its last beat. */
+  readonly load: number;
+  /** What it said last; undefined until it said anything. */
+  readonly state: HostState | undefined;
+}
+
+/** Own state is published on change, at most this often. */
+const STATE_EVERY_MS = 50;
+/** For a host to say its state, and for the broker to say that nobody listens. */
+const ASK_MS = 1000;
+
+export class Membership {
+  #view: DetectorView = emptyView;
+  readonly #states = new Map<string, HostState>();
+  /** Hosts whose state is being asked for. */
+  readonly #asking = new Set<string>();
+  readonly #subscriptions: BusSubscription[];
+  readonly #lost = new Map<string, Set<() => void>>();
+  #sequence = 0;
+  #version = 1;
+  #downSinceMs: number | undefined;
+  readonly #stopListening: () => void;
+  #stateTimer: TimerHandle | undefined;
+  #beatTimer: TimerHandle;
+  #closed = false;
+
+  constructor(private readonly options: MembershipOptions) {
+    const { bus, subjects, clock } = options;
+    this.#subscriptions = [
+      bus.subscribe(subjects.beatOfAll, (message) => this.#beatHeard(message)),
+      bus.subscribe(subjects.stateOfAll, (message) => this.#stateHeard(message)),
+    ];
+    // While the own link is down nobody can be heard, and silence says nothing about the others.
+    this.#stopListening = bus.onState((state) => {
+      const nowMs = clock.now();
+      if (state === 'up') this.#linkIsBack(nowMs);
+      else this.#downSinceMs ??= nowMs;
+    });
+    if (bus.state !== 'up') this.#downSinceMs = clock.now();
+    this.#say();
+    this.#beat();
+  }
+
+  /** Everybody but this host, in no order. */
+  members(): Neighbour[] {
+    return [...this.#view.members.values()].map(({ host, incarnation, liveness, reason, load }) => ({ host, incarnation, liveness, reason, load, state: this.#stateOf(host, incarnation) }));
+  }
+
+  /** This host's own state changed; the others hear of it soon, once for many changes. */
+  stateChanged(): void {
+    if (this.#stateTimer !== undefined || this.#closed) return;
+    this.#stateTimer = this.options.clock.setTimeout(() => {
+      this.#stateTimer = undefined;
+      this.#version++;
+      this.#say();
+    }, STATE_EVERY_MS);
+  }
+
+  /** Calls back once when the host turns suspect or dead; at once when it is. @returns the way to stop listening */
+  onLost(host: string, lost: () => void): () => void {
+    if (this.#view.members.get(host)?.liveness !== 'alive') {
+      lost();
+      return () => {};
+    }
+    const listeners = this.#lost.get(host) ?? new Set();
+    this.#lost.set(host, listeners.add(lost));
+    return () => void listeners.delete(lost);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { bus, clock, subjects, id } = this.options;
+    clock.clearTimeout(this.#beatTimer);
+    clock.clearTimeout(this.#stateTimer);
+    this.#stopListening();
+    // Goodbye: nobody has to wait for silence.
+    bus.publish(subjects.beat(id), this.#encodedBeat(true));
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+  }
+
+  #linkIsBack(nowMs: number): void {
+    if (this.#downSinceMs !== undefined) this.#view = excuse(this.#view, this.#downSinceMs, nowMs);
+    this.#downSinceMs = undefined;
+    this.#say();
+  }
+
+  #beat(): void {
+    const { bus, clock, subjects, id, limits } = this.options;
+    bus.publish(subjects.beat(id), this.#encodedBeat(false));
+    const dueMs = clock.now() + limits.beatMs;
+    this.#beatTimer = clock.setTimeout(() => {
+      const nowMs = clock.now();
+      if (this.#downSinceMs === undefined) this.#judge(tick(this.#view, nowMs, dueMs, limits));
+      this.#beat();
+    }, limits.beatMs);
+  }
+
+  #encodedBeat(leaving: boolean): Uint8Array {
+    const { incarnation, load, draining } = this.options;
+    return encodeBeat({ incarnation, sequence: ++this.#sequence, load: load(), stateVersion: this.#version, storeSequence: 0, ...(draining() && { draining: true }), ...(leaving && { leaving }) });
+  }
+
+  #say(): void {
+    const { bus, subjects, id, log } = this.options;
+    try {
+      bus.publish(subjects.state(id), this.#encodedState());
+    } catch (error) {
+      // Larger than any host may send, or than this broker takes: the others go on with what they heard before.
+      log.log('error', 'state-not-published', { error: String(error) });
+    }
+  }
+
+  #encodedState(): Uint8Array {
+    return encodeHostState({ ...this.options.state(), version: this.#version });
+  }
+
+  #beatHeard({ subject, data }: BusMessage): void {
+    const host = lastToken(subject);
+    const beat = host === this.options.id ? undefined : decodeBeat(data);
+    if (!beat) return;
+    if (beat.leaving) return this.#judge(left(this.#view, host, beat.incarnation));
+    const nowMs = this.options.clock.now();
+    this.#judge(heard(this.#view, host, beat, nowMs));
+    const known = this.#stateOf(host, beat.incarnation);
+    if (!known || known.version < beat.stateVersion) void this.#askState(host);
+  }
+
+  #stateHeard(message: BusMessage): void {
+    const host = lastToken(message.subject);
+    if (host === this.options.id) {
+      if (message.hasReply && !this.#closed) this.#answer(message);
+      return;
+    }
+    this.#keep(host, message.data);
+  }
+
+  #answer(message: BusMessage): void {
+    try {
+      message.respond(this.#encodedState());
+    } catch (error) {
+      this.options.log.log('error', 'state-not-published', { error: String(error) });
+    }
+  }
+
+  #keep(host: string, data: Uint8Array): void {
+    const state = decodeHostState(data);
+    if (!state || state.host !== host) return;
+    const known = this.#states.get(host);
+    // Incarnations are ULIDs: a later process sorts after an earlier one.
+    if (known && (known.incarnation > state.incarnation || (known.incarnation === state.incarnation && known.version > state.version))) return;
+    this.#states.set(host, state);
+  }
+
+  async #askState(host: string): Promise<void> {
+    if (this.#asking.has(host)) return;
+    this.#asking.add(host);
+    const { bus, subjects } = this.options;
+    try {
+      const { data } = await bus.request(subjects.state(host), new Uint8Array(), { timeoutMs: ASK_MS });
+      this.#keep(host, data);
+    } catch (error) {
+      if ((error as { code?: string }).code === 'NO_RESPONDERS') this.#confirmGone(host);
+    } finally {
+      this.#asking.delete(host);
+    }
+  }
+
+  /** The broker says that nobody listens where a suspect host would: it is gone, and nobody needs to wait for longer. */
+  #confirmGone(host: string): void {
+    if (this.#closed || this.#view.members.get(host)?.liveness !== 'suspect') return;
+    this.#judge(goneAtOnce(this.#view, host));
+  }
+
+  #judge({ view, changes }: Judged): void {
+    this.#view = view;
+    for (const change of changes) {
+      const { host, to } = change;
+      if (to !== 'alive') for (const lost of this.#takeListeners(host)) lost();
+      if (to === 'gone') this.#states.delete(host);
+      if (to === 'suspect') void this.#askState(host);
+      this.options.judged(change);
+    }
+  }
+
+  #takeListeners(host: string): (() => void)[] {
+    const listeners = [...(this.#lost.get(host) ?? [])];
+    this.#lost.delete(host);
+    return listeners;
+  }
+
+  #stateOf(host: string, incarnation: string): HostState | undefined {
+    const state = this.#states.get(host);
+    return state?.incarnation === incarnation ? state : undefined;
+  }
+}
