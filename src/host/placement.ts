@@ -7,16 +7,17 @@
  * overlap: the new one is proven before the old one drains. API calls on supervisors are not restarts, so they are braked
  * here.
  */
+import { delayCapMs } from '../policy/backoff.js';
 import { afterFailure, chooseDevice, nextRetryMs, released, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
 import type { Clock, TimerHandle } from '../ports.js';
-import { callSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
+import type { SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
 import type { SupervisorReport } from '../supervision/reports.js';
 import type { ActorRuntime, Edition } from './actor-runtime.js';
 import type { Board } from './board.js';
 import { PoolCalls } from './pool-calls.js';
 import { Incarnations } from './incarnations.js';
-import { lastResortPool, planPool, poolChild, replicaChild, replicaId, restartLimits, type PoolPlan } from './pools.js';
+import { lastResortPool, planPool, poolChild, replicaId, restartLimits, type PoolPlan } from './pools.js';
 import type { Place, Story } from './story.js';
 
 export interface PlacementOptions {
@@ -49,6 +50,8 @@ interface Placed {
   /** The next try of a last resort, and the next look at a device that is paused. */
   retry: TimerHandle | undefined;
   look: TimerHandle | undefined;
+  /** The next try to start replicas that could not be started. */
+  refill: TimerHandle | undefined;
   /** An exchange is under way; one at a time per actor. */
   exchanging: boolean;
   lastEjectionMs: number;
@@ -75,7 +78,7 @@ export class Placement {
   place(runtime: ActorRuntime, edition: Edition): ChildSpec | undefined {
     const placed: Placed = {
       runtime, edition, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
-      pauses: new Map(), retry: undefined, look: undefined, exchanging: false, lastEjectionMs: -Infinity,
+      pauses: new Map(), retry: undefined, look: undefined, refill: undefined, exchanging: false, lastEjectionMs: -Infinity,
     };
     this.#placed.set(edition.spec.name, placed);
     const choice = this.#choose(placed);
@@ -115,6 +118,7 @@ export class Placement {
   /** The host is stopping: nothing comes back any more. */
   stop(): void {
     this.#stopped = true;
+    this.#calls.stop();
     for (const placed of this.#placed.values()) this.#forgetTimers(placed);
   }
 
@@ -262,6 +266,7 @@ export class Placement {
   #exchanged(placed: Placed): void {
     placed.exchanging = false;
     this.#reconsider(placed);
+    void this.#complete(placed);
   }
 
   // ------------------------------------------------------------------------------------------------------------ devices
@@ -411,13 +416,17 @@ export class Placement {
     board.poolChanged(actor, `${why}; one replica is tried every ${maxMs} ms`);
     dispatcher.setProspect(false, why);
     if (left !== plan) story.tell('moved', choice.degraded ?? why, { actor, device: plan.device, detail: { from: left?.device, to: plan.device } });
-    placed.retry = clock.setTimeout(() => {
-      if (this.#stopped || placed.exchanging) return;
+    const retry = (): void => {
+      if (this.#stopped || placed.resort !== 'waiting') return;
+      // A roll-out is trying its luck meanwhile. If it has none, this is still the last resort.
+      if (placed.exchanging) return void (placed.retry = clock.setTimeout(retry, maxMs));
       placed.resort = 'tried';
       placed.alive = true;
+      this.#showWanted(placed, plan);
       story.tell('pool-retry', 'one replica is tried', { actor, device: plan.device });
       void this.#calls.start(lastResortPool(plan, placed.indexes[0]!));
-    }, maxMs);
+    };
+    placed.retry = clock.setTimeout(retry, maxMs);
   }
 
   async #leaveFor(placed: Placed, left: PoolPlan, choice: Target): Promise<void> {
@@ -448,10 +457,39 @@ export class Placement {
     const pool = this.#calls.pool(plan);
     if (!pool) return;
     pool.send({ type: 'reconfigure', limits: restartLimits(plan) });
-    for (const index of placed.indexes.slice(1)) void callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) });
+    void this.#complete(placed);
   }
 
-  #forgetTimers({ retry, look }: Placed): void {
+  /**
+   * Gives the pool every replica it should have and has not. One whose process could not even be made is unknown to its
+   * supervisor (as in OTP, a start that failed leaves nothing), so it is tried again from here, at the pool's backoff.
+   */
+  async #complete(placed: Placed, failures = 0): Promise<void> {
+    const { clock } = this.options;
+    const { plan, runtime, edition } = placed;
+    clock.clearTimeout(placed.refill);
+    // What an operator made temporary or transient may be gone because it is meant to be.
+    if (this.#stopped || placed.exchanging || !plan || placed.resort !== 'none' || edition.spec.restart.type !== 'permanent') return;
+    const there = this.#calls.replicasOf(plan);
+    if (!there) return;
+    this.#showWanted(placed, plan);
+    const revived = await Promise.all(placed.indexes.map((index) => there.has(replicaId(runtime.name, plan.device, index)) || this.#calls.revive(plan, index)));
+    if (revived.every(Boolean) || this.#stopped) return;
+    const { backoff } = edition.spec.restart;
+    placed.refill = clock.setTimeout(() => void this.#complete(placed, failures + 1), Math.max(backoff.minMs, delayCapMs(backoff, failures + 2)));
+  }
+
+  /** An exchange that was taken back may have struck replicas off the board that come back later. */
+  #showWanted({ runtime, indexes }: Placed, { device }: PoolPlan): void {
+    const { board } = this.options;
+    for (const index of indexes) {
+      const id = replicaId(runtime.name, device, index);
+      if (!board.actors.get(runtime.name)?.replicas.has(id)) board.addReplica(runtime.name, id, device);
+    }
+  }
+
+  #forgetTimers({ retry, look, refill }: Placed): void {
+    this.options.clock.clearTimeout(refill);
     this.options.clock.clearTimeout(retry);
     this.options.clock.clearTimeout(look);
   }

@@ -3,7 +3,7 @@
  * a pool less. Decides nothing, and a pool that is not there is no error: it may have given up a moment ago.
  */
 import type { Clock, TimerHandle } from '../ports.js';
-import { callSupervisor, findSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
+import { callSupervisor, findSupervisor, inspectSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
 import { extendIfLate, startDeadline, type Deadline } from '../supervision/deadline.js';
 import type { SupervisorReport } from '../supervision/reports.js';
@@ -15,7 +15,10 @@ export interface Added {
   readonly why: string;
 }
 
+const STOPPING = 'the host is stopping';
+
 export class PoolCalls {
+  #stopped = false;
   /** Replicas whose first readiness or failure somebody waits for. */
   readonly #awaited = new Map<string, (ready: boolean, why: string) => void>();
 
@@ -28,6 +31,24 @@ export class PoolCalls {
 
   get running(): boolean {
     return this.pools() !== undefined;
+  }
+
+  /** The host is stopping: nobody waits for a replica any longer, and none is added. */
+  stop(): void {
+    this.#stopped = true;
+    for (const replica of [...this.#awaited.keys()]) this.#settle(replica, false, STOPPING);
+  }
+
+  /** Ids of the replicas the pool has, running or waiting for their next start; undefined when it is gone. */
+  replicasOf(plan: PoolPlan): ReadonlySet<string> | undefined {
+    const pool = this.pool(plan);
+    return pool && new Set(inspectSupervisor(pool).children.map(({ id }) => id));
+  }
+
+  /** One that was there before. @returns whether it could be started at all; what follows is its supervisor's business */
+  async revive(plan: PoolPlan, index: number): Promise<boolean> {
+    const pool = this.pool(plan);
+    return pool !== undefined && (await callSupervisor(pool, { type: 'startChild', spec: replicaChild(plan, index) })).ok;
   }
 
   pool(plan: PoolPlan): SupervisorRef | undefined {
@@ -60,6 +81,7 @@ export class PoolCalls {
     const { spec } = plan.edition;
     const id = replicaId(spec.name, plan.device, index);
     const pool = this.pool(plan);
+    if (this.#stopped) return { ready: false, why: STOPPING };
     if (!pool) return { ready: false, why: 'its pool is gone' };
     this.board.addReplica(spec.name, id, plan.device);
     return new Promise((resolve) => {

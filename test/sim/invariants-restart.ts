@@ -124,6 +124,7 @@ export const noStartUnasked: Invariant = function* (history) {
     let ids = Array.from({ length: actor.replicas }, (_, index) => `${actor.name}-${actor.devices[0]!.replace(':', '')}-${index}`);
     const due = new Map<string, number>(ids.map((id) => [id, 0]));
     let lastResort = false;
+    const unborn = new Set<string>();
     const lanes = history.lanesOf(actor.name);
     const poolOf = (replica: string): number | undefined => lanes.find((lane) => lane.replica === replica)?.pool;
     for (const [index, entry] of history.sim.entries.entries()) {
@@ -132,6 +133,8 @@ export const noStartUnasked: Invariant = function* (history) {
         ids = lanes.filter(({ isFresh, opened }) => isFresh && opened.index > asked.index && opened.index < index).map(({ replica }) => replica);
       }
       if (entry.type === 'told' && entry.actor === actor.name) {
+        // Started by a call and not even born: unknown to its supervisor, so whoever called asks again, at the pool's backoff.
+        if (entry.event === 'replica-exit' && entry.fields['context'] === 'start_error') unborn.add(entry.replica!);
         if (entry.event === 'replica-restart') due.set(entry.replica!, entry.atMs + Number(entry.fields['delayMs']));
         if (entry.event === 'pool-gave-up') {
           const pool = poolOf(String(entry.fields['reason']).split(' ')[0]!);
@@ -152,6 +155,7 @@ export const noStartUnasked: Invariant = function* (history) {
       due.delete(entry.replica);
       const lane = history.lanes.get(entry.lane)!;
       if (dueMs === undefined && history.rollAt(actor.name, index)) continue;
+      if (unborn.delete(entry.replica) && dueMs === undefined) continue;
       if (lane.isFresh && dueMs === undefined && lanes.some(({ runs }) => runs.some(({ answered }) => answered && !answered.right && answered.index < index && entry.atMs - answered.atMs < 1))) continue;
       if (dueMs === undefined) yield `${entry.replica} was started at ${entry.atMs} and nobody had asked for it`;
       else if (entry.atMs < dueMs - 0.001) yield `${entry.replica} was started at ${entry.atMs}, its delay ends at ${dueMs}`;

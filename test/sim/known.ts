@@ -13,30 +13,7 @@ interface Known {
   explains(violation: Violation, history: History): boolean;
 }
 
-const stopIndex = ({ sim }: History): number => sim.entries.findIndex(({ type }) => type === 'stopAsked');
-
 export const known: readonly Known[] = [
-  {
-    invariant: 'no orphans',
-    weakness: 'host/pool-calls: a host that stops in the middle of an exchange leaves the time-out of PoolCalls.add armed',
-    explains: ({ detail }, history) => {
-      const stop = stopIndex(history);
-      const exchanging = history.rolls.some(({ asked, ended }) => asked.index < stop && !(ended && ended.index < stop)) ||
-        [...history.lanes.values()].some(({ isFresh, opened, ready, exited }) => isFresh && opened.index < stop && !(ready && ready.index < stop) && !(exited && exited.index < stop));
-      return exchanging && /^[12] timers of the host/.test(detail);
-    },
-  },
-  {
-    invariant: 'liveness',
-    weakness: 'host/placement: a replica that cannot be spawned when a last resort fills up, or when an edition is taken back, is never started again',
-    explains: ({ detail }, { sim }) => {
-      const last = [...detail.matchAll(/(\S+) failed: [^)]*/g)].map((match) => match[1]!.replace('(', ''));
-      return last.length > 0 && last.every((replica) => {
-        const exit = sim.entries.findLast((entry) => entry.type === 'told' && entry.event === 'replica-exit' && entry.replica === replica);
-        return exit?.type === 'told' && exit.fields['context'] === 'start_error';
-      });
-    },
-  },
   {
     invariant: 'no idling',
     weakness: 'supervision/replica: freshness is judged by a late timer too, and a replica found stale is out of routing until the next look',
@@ -44,12 +21,6 @@ export const known: readonly Known[] = [
       const fromMs = Number(/from ([\d.]+)/.exec(detail)?.[1]);
       return history.actors.some(({ freshMs }) => freshMs < 10_000 && history.stalledMs(fromMs - 2 * freshMs, fromMs) > 0);
     },
-  },
-  {
-    invariant: 'liveness',
-    weakness: 'host/placement: a pool that gives up, once rolled in and once rolled out, in one roll-out that is taken back comes back with one replica only',
-    explains: ({ detail }, history) => detail.includes('(no replica)') && history.rolls.some(({ actor, asked, ended }) => ended?.change === 'refused' &&
-      history.sim.entries.slice(asked.index, ended.index).some((entry) => entry.type === 'told' && entry.event === 'pool-gave-up' && entry.actor === actor)),
   },
   {
     invariant: 'no idling',

@@ -74,7 +74,7 @@ export const mutants: readonly Mutant[] = [
   mutant('never prove again', 'supervision/replica', /if \(ageMs >= periodMs/, 'if (false', 100),
   mutant('exchange before the new one is proven', 'host/pool-calls', /if \(!result\.ok\)\s*this\.#settle\(id, false, result\.error\);/, "this.#settle(id, result.ok, 'started');", 100),
   mutant('roll on when a replica did not prove', 'host/placement', /if \(!added\.ready\) \{(\s*await this\.#restore)/, 'if (false) {$1', 100),
-  mutant('a pool that gave up stays away', 'host/placement', /placed\.retry = clock\.setTimeout\(\(\) => \{/, 'placed.retry = clock.setTimeout(() => {\n            return;'),
+  mutant('a pool that gave up stays away', 'host/placement', /const retry = \(\) => \{/, 'const retry = () => {\n            return;'),
 ];
 
 export interface Caught {

@@ -216,8 +216,7 @@ class World implements LaneWorld, HostFaults {
   }
 
   rollOut({ kind, actor, chance }: FaultPlan): boolean {
-    // A pool that gave up would stay away for good: placement drops its next try when that falls into an exchange.
-    if (this.#rolling || this.#host.hostStatus().actors.find(({ name }) => name === actor)?.ready === 0) return false;
+    if (this.#rolling) return false;
     this.#rolling = true;
     const proves = kind === 'roll-out';
     const version = proves ? `edition ${++this.#editions}` : badVersion;
