@@ -249,6 +249,8 @@ function isIdle(history: History, lane: LaneLife, fromMs: number, toMs: number):
   if (!lane.ready || lane.ready.atMs >= fromMs || history.stalledMs(fromMs, toMs) > 0) return false;
   const goneMs = Math.min(...[lane.stopAsked, lane.killed, lane.died, lane.exited].map((moment) => moment?.atMs ?? Infinity));
   if (goneMs < toMs) return false;
+  // One that answered wrongly gets nothing while there is another one, and no suspect to prove itself on.
+  if (lane.runs.some(({ answered }) => answered && !answered.right && answered.atMs < toMs)) return false;
   if (lane.frozen.some((span) => span.fromMs < toMs && span.toMs + 400 > fromMs)) return false;
   return !lane.runs.some((run) => run.posted.atMs <= toMs && (run.answered?.atMs ?? Infinity) >= fromMs);
 }

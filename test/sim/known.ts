@@ -23,11 +23,6 @@ export const known: readonly Known[] = [
     },
   },
   {
-    invariant: 'no idling',
-    weakness: 'serving/dispatcher: what must not run twice may wait a few runs long while a replica has nothing to do',
-    explains: ({ detail }, { requests }) => requests.get(detail.split(' ')[0]!)?.submitted.idempotent === false,
-  },
-  {
     invariant: 'suspects alone',
     weakness: 'serving/dispatcher: a suspect that has a second copy on another lane when its first one dies is no suspect afterwards',
     explains: ({ detail }, history) => {
