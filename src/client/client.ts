@@ -9,11 +9,11 @@
 import { ServeError } from '../errors.js';
 import { HostsSeen } from '../policy/hosts-seen.js';
 import { RunTimes } from '../policy/latency.js';
+import { ReplayMeter } from '../policy/replay-meter.js';
 import { ATTEMPTS_MAX } from '../policy/retry.js';
 import type { StatusDocument } from '../protocol/status.js';
 import { namedTensors, typedRecord, type TensorLike, type TypedTensor } from '../tensor/typed.js';
 import type { BusAnswer } from './call.js';
-import { RetryBudget } from './retry-budget.js';
 import { Scout, type ClientOutside } from './scout.js';
 import { WholeCall, type ClientShared } from './whole-call.js';
 
@@ -64,7 +64,7 @@ export class Client implements AsyncDisposable {
   constructor(private readonly outside: ClientOutside, { attemptsMax = ATTEMPTS_MAX }: ClientOptions = {}) {
     if (!Number.isInteger(attemptsMax) || attemptsMax < 1) throw new ServeError('INVALID_ARGUMENT', `attemptsMax: ${attemptsMax} is not a whole number >= 1`);
     const seen = new HostsSeen();
-    this.#shared = { outside, seen, scout: new Scout(outside, seen), budget: new RetryBudget(outside.clock.now()), times: new RunTimes(), attemptsMax };
+    this.#shared = { outside, seen, scout: new Scout(outside, seen), budget: new ReplayMeter(outside.clock.now()), times: new RunTimes(), attemptsMax };
   }
 
   /** Rejects with a ServeError, or with the reason of `options.signal`. */

@@ -8,12 +8,12 @@
 import { ServeError, isServeError } from '../errors.js';
 import type { HostsSeen } from '../policy/hosts-seen.js';
 import type { RunTimes } from '../policy/latency.js';
+import type { ReplayMeter } from '../policy/replay-meter.js';
 import { afterFailure, grantOf, lateAfterMs, pauseMs } from '../policy/retry.js';
 import type { BusErrorCode, TimerHandle } from '../ports.js';
 import { isToken } from '../protocol/subjects.js';
 import type { NamedTensor } from '../tensor/datatype.js';
 import { inferOverBus, type BusAnswer } from './call.js';
-import type { RetryBudget } from './retry-budget.js';
 import { LATE_MS, type ClientOutside, type Scout } from './scout.js';
 
 /** What all calls of a client share. */
@@ -21,7 +21,7 @@ export interface ClientShared {
   readonly outside: ClientOutside;
   readonly seen: HostsSeen;
   readonly scout: Scout;
-  readonly budget: RetryBudget;
+  readonly budget: ReplayMeter;
   /** Of answers, per actor and shapes. */
   readonly times: RunTimes;
   readonly attemptsMax: number;
@@ -89,7 +89,7 @@ export class WholeCall {
       this.#reject = reject;
       if (signal?.aborted) return this.#fail(signal.reason);
       signal?.addEventListener('abort', this.#abort, { once: true });
-      budget.countCall(this.#now());
+      budget.count(this.#now());
       if (this.shared.outside.bus.state === 'up') scout.introduce(actor);
       scout.review(actor);
       this.#arm();

@@ -2,7 +2,8 @@
  * What all actors of one host share on the data path: bytes waiting, the replay budget, deaths that come in crowds,
  * and the quarantine.
  */
-import { MASS_DEATH_MS, countRequests, freshReplayBudget, takeReplay, type ReplayBudget } from '../policy/replay.js';
+import { MASS_DEATH_MS } from '../policy/replay.js';
+import { ReplayMeter } from '../policy/replay-meter.js';
 import { confirmPoison, emptyQuarantine, isEmpty, isQuarantined, release, remaining, type Quarantine } from '../policy/quarantine.js';
 import type { Clock } from '../ports.js';
 import type { HashChunks } from '../tensor/digest.js';
@@ -26,8 +27,7 @@ export class SharedServing {
   /** Bytes of waiting requests over all actors. */
   queueBytes = 0;
   #runId = 0;
-  #budget: ReplayBudget;
-  #requests = 0;
+  readonly #replays: ReplayMeter;
   /** Of the last MASS_DEATH_MS. */
   #deaths: { readonly atMs: number; readonly runs: readonly object[] }[] = [];
   #absolve: (() => void)[] = [];
@@ -39,7 +39,7 @@ export class SharedServing {
     this.holdMs = options.holdMs;
     this.hash = options.hash;
     this.readyElsewhere = options.readyElsewhere ?? (() => false);
-    this.#budget = freshReplayBudget(options.clock.now());
+    this.#replays = new ReplayMeter(options.clock.now());
   }
 
   /** Ascending over the whole host, so also on each lane. */
@@ -48,16 +48,12 @@ export class SharedServing {
   }
 
   countRequest(nowMs: number): void {
-    this.#requests++;
-    if (nowMs - this.#budget.secondMs >= 1000) this.#flushRequests(nowMs);
+    this.#replays.count(nowMs);
   }
 
   /** Takes one replay out of the host's budget, if there is one left. */
   takeReplay(nowMs: number): boolean {
-    this.#flushRequests(nowMs);
-    const { granted, budget } = takeReplay(this.#budget, nowMs);
-    this.#budget = budget;
-    return granted;
+    return this.#replays.take(nowMs);
   }
 
   /** Called back when lanes die in a crowd: what ran on them is no longer suspect. */
@@ -97,10 +93,5 @@ export class SharedServing {
   /** What outlives this process; `quarantine` of each entry puts it back. */
   quarantined(): { readonly fingerprint: string; readonly leftMs: number }[] {
     return remaining(this.#quarantine, this.clock.now());
-  }
-
-  #flushRequests(nowMs: number): void {
-    this.#budget = countRequests(this.#budget, nowMs, this.#requests);
-    this.#requests = 0;
   }
 }
