@@ -9,6 +9,7 @@ import { errorCodes, ServeError } from '../errors.js';
 import type { ErrorCode } from '../errors.js';
 import { describe } from '../tensor/shape.js';
 import { decodeError } from './error-body.js';
+import { isToken } from './subjects.js';
 
 type Headers = ReadonlyMap<string, string>;
 
@@ -39,7 +40,7 @@ export function readRequestHeaders(headers: Headers): RequestHeaders {
   const attemptsLeft = wholeNumber(headers, 'Attempts-Left', 1_000_000);
   const traceparent = traceparentOf(headers.get('traceparent'));
   const jsonLength = wholeNumber(headers, 'Inference-Header-Content-Length', Number.MAX_SAFE_INTEGER);
-  const path = headers.get('actor-path');
+  const path = pathOf(headers.get('actor-path'));
   return {
     runOnce: runOnceOf(headers.get('idempotent')),
     priority: priorityOf(headers.get('priority')),
@@ -48,7 +49,7 @@ export function readRequestHeaders(headers: Headers): RequestHeaders {
     ...(requestId !== undefined && { requestId }),
     ...(attemptsLeft !== undefined && { attemptsLeft }),
     ...(traceparent !== undefined && { traceparent }),
-    ...(path !== undefined && { path: path.split(',').map((name) => name.trim()) }),
+    ...(path !== undefined && { path }),
     ...(jsonLength !== undefined && { jsonLength }),
   };
 }
@@ -181,6 +182,16 @@ function requestIdOf(value: string | undefined): string | undefined {
     throw bad('Request-Id', value, `1 to ${requestIdLengthMax} printable ASCII characters without spaces`);
   }
   return value;
+}
+
+/** Longer than any chain of nested calls can be. */
+const pathNamesMax = 16;
+
+function pathOf(value: string | undefined): string[] | undefined {
+  if (value === undefined) return undefined;
+  const names = value.split(',').map((name) => name.trim());
+  if (names.length > pathNamesMax || !names.every(isToken)) throw bad('Actor-Path', value, `1 to ${pathNamesMax} names of actors, joined by commas`);
+  return names;
 }
 
 function wholeNumber(headers: Headers, name: string, max: number): number | undefined {

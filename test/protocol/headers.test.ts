@@ -18,10 +18,10 @@ test('request headers: none', () => {
 test('request headers: all', () => {
   const all = {
     'Timeout-Ms': '250.5', Idempotent: 'false', Priority: '1', 'Request-Id': '01J-abc', Hops: '1', 'Attempts-Left': '2', traceparent: trace,
-    'Inference-Header-Content-Length': '120',
+    'Inference-Header-Content-Length': '120', 'Actor-Path': 'page,lines',
   };
   const read = readRequestHeaders(lower(all));
-  assert.deepEqual(read, { timeoutMs: 250.5, runOnce: true, priority: 1, requestId: '01J-abc', hops: 1, attemptsLeft: 2, traceparent: trace, jsonLength: 120 });
+  assert.deepEqual(read, { timeoutMs: 250.5, runOnce: true, priority: 1, requestId: '01J-abc', hops: 1, attemptsLeft: 2, traceparent: trace, path: ['page', 'lines'], jsonLength: 120 });
   assert.deepEqual(requestHeaders(read), { ...all, 'Timeout-Ms': '250' });
   assert.deepEqual(readRequestHeaders(lower(requestHeaders({ runOnce: false, priority: 0, hops: 0 }))), { runOnce: false, priority: 0, hops: 0 });
 });
@@ -38,6 +38,7 @@ test('request headers: a bad value is INVALID_ARGUMENT and names the header', ()
     Priority: ['', '2', '-1', 'bulk', '01'],
     'Request-Id': ['', 'a b', 'a\nb', 'é', 'x'.repeat(129)],
     Hops: ['', '-1', '1.5', 'one', '256'],
+    'Actor-Path': ['', 'a,', 'a b', 'a.b', 'a,*', Array(17).fill('a').join(',')],
     'Attempts-Left': ['', '-1', '1e3', '1000001'],
     'Inference-Header-Content-Length': ['', '-1', '1.5', '9007199254740993', 'x'],
   };
