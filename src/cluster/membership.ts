@@ -107,24 +107,26 @@ export class Membership {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const { bus, clock, subjects, id } = this.options;
+    const { clock } = this.options;
     clock.clearTimeout(this.#beatTimer);
     clock.clearTimeout(this.#stateTimer);
     this.#stopListening();
     // Goodbye: nobody has to wait for silence.
-    bus.publish(subjects.beat(id), this.#encodedBeat(true));
+    this.#sayAlive(true);
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
   }
 
   #linkIsBack(nowMs: number): void {
     if (this.#downSinceMs !== undefined) this.#view = excuse(this.#view, this.#downSinceMs, nowMs);
     this.#downSinceMs = undefined;
+    // What was published meanwhile is lost; the others need not wait for the next beat.
     this.#say();
+    this.#sayAlive(false);
   }
 
   #beat(): void {
-    const { bus, clock, subjects, id, limits } = this.options;
-    bus.publish(subjects.beat(id), this.#encodedBeat(false));
+    const { clock, limits } = this.options;
+    this.#sayAlive(false);
     const dueMs = clock.now() + limits.beatMs;
     this.#beatTimer = clock.setTimeout(() => {
       const nowMs = clock.now();
@@ -133,9 +135,10 @@ export class Membership {
     }, limits.beatMs);
   }
 
-  #encodedBeat(leaving: boolean): Uint8Array {
-    const { incarnation, load, draining } = this.options;
-    return encodeBeat({ incarnation, sequence: ++this.#sequence, load: load(), stateVersion: this.#version, storeSequence: 0, ...(draining() && { draining: true }), ...(leaving && { leaving }) });
+  #sayAlive(leaving: boolean): void {
+    const { bus, subjects, id, incarnation, load, draining } = this.options;
+    const beat = encodeBeat({ incarnation, sequence: ++this.#sequence, load: load(), stateVersion: this.#version, storeSequence: 0, ...(draining() && { draining: true }), ...(leaving && { leaving }) });
+    bus.publish(subjects.beat(id), beat);
   }
 
   #say(): void {
