@@ -18,6 +18,8 @@ export interface ForwardTarget {
   readonly load: number;
   /** Proven replicas of the actor. */
   readonly ready: number;
+  /** Whether the actor's spec there lets a request run twice. */
+  readonly idempotent: boolean;
 }
 
 export interface ForwarderOptions {
@@ -31,11 +33,11 @@ export interface ForwarderOptions {
   readonly actors: () => readonly string[];
   /** Calls back once when the host is no longer to be waited for; returns the way to stop listening. */
   readonly onLost: (host: string, lost: () => void) => () => void;
+  /** Takes one more execution out of this host's replay budget, if there is one left. */
+  readonly takeReplay: () => boolean;
 }
 
 export class Forwarder implements Elsewhere {
-  /** Requests sent to another host. */
-  forwarded = 0;
   /** Requests under way, per host. */
   readonly #underWay = new Map<string, number>();
 
@@ -49,29 +51,34 @@ export class Forwarder implements Elsewhere {
     return this.options.actors();
   }
 
-  async infer(actor: string, call: InferCall): Promise<InferAnswer> {
+  async infer(actor: string, call: InferCall, ran = 0): Promise<InferAnswer> {
     const { clock } = this.options;
     const deadlineMs = clock.now() + (call.timeoutMs ?? 0);
     const tried = new Set<string>();
     let left = call.attemptsLeft ?? 1;
-    let used = 0;
-    let failure = new ServeError('UNAVAILABLE', `no host has a ready replica of ${actor} now`, { retryAfterMs: 1000, attempts: 0 });
-    this.forwarded++;
+    let used = ran;
+    let failure = new ServeError('UNAVAILABLE', `no host has a ready replica of ${actor} now`, { retryAfterMs: 1000, attempts: used });
+    let paid = false;
     while (left > 0 && clock.now() < deadlineMs) {
-      const host = this.#best(actor, tried);
-      if (host === undefined) break;
+      const target = this.#best(actor, tried);
+      if (target === undefined) break;
+      // A refusal that ran nothing gives back what was paid, by leaving it for the next host.
+      if (used > 0 && !paid && !(paid = this.options.takeReplay())) break;
+      const { host } = target;
       tried.add(host);
-      const granted = call.idempotent === false ? left : Math.max(1, left - 1);
+      const idempotent = target.idempotent && call.idempotent !== false;
+      const granted = idempotent ? Math.max(1, left - 1) : left;
       try {
-        const answer = await this.#ask(host, actor, { ...call, timeoutMs: deadlineMs - clock.now(), attemptsLeft: granted });
+        const answer = await this.#ask(host, actor, { ...call, idempotent, timeoutMs: deadlineMs - clock.now(), attemptsLeft: granted });
         return { ...answer, attempts: answer.attempts + used };
       } catch (error) {
         if (!isServeError(error)) throw error; // the caller is gone
-        const ran = error.attempts ?? granted;
-        used += ran;
-        left -= ran;
+        const ranThere = error.attempts ?? granted;
+        used += ranThere;
+        left -= ranThere;
+        if (ranThere > 0) paid = false;
         failure = new ServeError(error.code, error.message, { outcome: error.outcome, reason: error.reason, retryAfterMs: error.retryAfterMs, attempts: used, cause: error });
-        if (!error.retryable || (call.idempotent === false && ran > 0)) break;
+        if (!error.retryable || (!idempotent && ranThere > 0)) break;
       }
     }
     throw failure;
@@ -111,13 +118,16 @@ export class Forwarder implements Elsewhere {
   }
 
   /** The least loaded per ready replica, counting what was sent there since its last beat. */
-  #best(actor: string, tried: ReadonlySet<string>): string | undefined {
-    let best: { host: string; pressure: number } | undefined;
-    for (const { host, load, ready } of this.options.targets(actor)) {
-      if (tried.has(host)) continue;
+  #best(actor: string, tried: ReadonlySet<string>): ForwardTarget | undefined {
+    let best: ForwardTarget | undefined;
+    let least = Infinity;
+    for (const target of this.options.targets(actor)) {
+      const { host, load, ready } = target;
       const pressure = (load + (this.#underWay.get(host) ?? 0)) / ready;
-      if (!best || pressure < best.pressure) best = { host, pressure };
+      if (tried.has(host) || pressure >= least) continue;
+      best = target;
+      least = pressure;
     }
-    return best?.host;
+    return best;
   }
 }

@@ -13,10 +13,11 @@ export interface StateSources {
   readonly board: Board;
   readonly devices: HostSpec['devices'];
   readonly draining: boolean;
+  readonly paused: HostState['paused'];
   readonly inForce: ReadonlyMap<string, InForce>;
 }
 
-export function hostState({ id, incarnation, board, devices, draining, inForce }: StateSources): Omit<HostState, 'version'> {
+export function hostState({ id, incarnation, board, devices, draining, paused, inForce }: StateSources): Omit<HostState, 'version'> {
   const { devices: seen, actors } = board.host();
   return {
     host: id,
@@ -27,12 +28,12 @@ export function hostState({ id, incarnation, board, devices, draining, inForce }
       ...(device.capacity !== undefined && { capacity: device.capacity }),
       usable: seen.some((known) => known.id === device.id && known.state === 'usable'),
     })),
-    modules: [],
-    paused: [],
+    modules: [], // no host names any yet
+    paused,
     actors: actors.map(({ name, wanted, ready, replicas, queue }) => {
       const current = inForce.get(name);
       const device = replicas.find(({ phase }) => phase === 'ready')?.device;
-      return { name, hash: current ? specHash(current.spec, current.pin) : '', wanted, ready, queue: queue.count, ...(device !== undefined && { device }) };
+      return { name, hash: current ? specHash(current.spec, current.pin) : '', wanted, ready, idempotent: current?.spec.idempotent ?? false, queue: queue.count, ...(device !== undefined && { device }) };
     }),
   };
 }
@@ -42,8 +43,8 @@ export function targetsOf(members: readonly Neighbour[], actor: string): Forward
   const targets: ForwardTarget[] = [];
   for (const { host, liveness, load, state } of members) {
     if (liveness !== 'alive' || !state || state.draining) continue;
-    const ready = state.actors.find(({ name }) => name === actor)?.ready ?? 0;
-    if (ready > 0) targets.push({ host, load, ready });
+    const there = state.actors.find(({ name }) => name === actor);
+    if (there && there.ready > 0) targets.push({ host, load, ready: there.ready, idempotent: there.idempotent });
   }
   return targets;
 }

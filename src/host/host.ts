@@ -86,6 +86,7 @@ export class Host implements AsyncDisposable {
   readonly #board: Board;
   readonly #story: Story;
   readonly #boot: Boot;
+  readonly #shared: SharedServing;
   readonly #router: Router;
   readonly #placement: Placement;
   readonly #devices: Devices;
@@ -136,6 +137,10 @@ export class Host implements AsyncDisposable {
     this.#subjects = subjectsOf(spec.prefix);
     this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
     this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
+    this.#shared = new SharedServing({
+      clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks,
+      readyElsewhere: (actor) => this.#targets(actor).length > 0,
+    });
     const forwarder = new Forwarder({
       clock,
       subjects: this.#subjects,
@@ -143,6 +148,7 @@ export class Host implements AsyncDisposable {
       targets: (actor) => this.#targets(actor),
       actors: () => (this.#members?.members() ?? []).flatMap(({ state }) => state?.actors.map(({ name }) => name) ?? []),
       onLost: (host, lost) => this.#members?.onLost(host, lost) ?? (() => {}),
+      takeReplay: () => this.#shared.takeReplay(clock.now()),
     });
     this.#router = new Router(clock, forwarder);
     this.#devices = new Devices({
@@ -282,10 +288,7 @@ export class Host implements AsyncDisposable {
       thread: createThreadLanes(entries?.worker ? { worker: entries.worker } : {}),
     };
     this.#lanes = lanes;
-    const shared = new SharedServing({
-      clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks,
-      readyElsewhere: (actor) => this.#targets(actor).length > 0,
-    });
+    const shared = this.#shared;
     const quarantine = this.#dataDir && quarantineFile(join(this.#dataDir.path, 'quarantine.json'), shared, { clock, log });
     quarantine?.restore();
     this.#letters = new DeadLetters({ limits: spec.deadLetters, folder: this.#dataDir && join(this.#dataDir.path, 'dead-letters'), clock, random, log });
@@ -399,7 +402,7 @@ export class Host implements AsyncDisposable {
       });
       const members = new Membership({
         bus, clock, log, subjects: this.#subjects, id: this.id, incarnation: this.incarnation, limits: this.#spec,
-        state: () => hostState({ id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#draining, inForce: this.#inForce }),
+        state: () => hostState({ id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#draining, paused: this.#placement.paused(), inForce: this.#inForce }),
         draining: () => this.#draining,
         load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
         judged: (change) => this.#judged(change),

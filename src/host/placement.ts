@@ -8,7 +8,7 @@
  * here.
  */
 import { delayCapMs } from '../policy/backoff.js';
-import { afterFailure, chooseDevice, nextRetryMs, released, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
+import { afterFailure, chooseDevice, nextRetryMs, paused, released, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
 import type { Clock, TimerHandle } from '../ports.js';
 import type { SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
@@ -93,6 +93,13 @@ export class Placement {
   placeOf(supervisor: string): Place | undefined {
     const at = supervisor.lastIndexOf('@');
     return at < 0 ? undefined : { actor: supervisor.slice(0, at), device: supervisor.slice(at + 1).split('~')[0]! };
+  }
+
+  /** Devices an actor's pool gave up on and is not due on again. */
+  paused(): { readonly actor: string; readonly device: string; readonly reason: string }[] {
+    const nowMs = this.options.clock.now();
+    return [...this.#placed].flatMap(([actor, { pauses }]) =>
+      [...pauses].filter(([, pause]) => paused(pause, nowMs)).map(([device, { reason }]) => ({ actor, device, reason })));
   }
 
   tellReplica(actor: string, replica: string, event: { readonly type: string }): void {

@@ -43,6 +43,8 @@ export interface StateActor {
   readonly singleton?: boolean;
   /** Of the singleton's owner: this host. */
   readonly epoch?: number;
+  /** Whether its spec lets a request run twice. */
+  readonly idempotent: boolean;
   /** Requests waiting here. */
   readonly queue: number;
 }
@@ -102,7 +104,7 @@ const device = matches(DEVICE);
 const deviceShape: Shape = { id: device, capacity: optional((value) => isCount(value) && value > 0), usable: flag };
 const pauseShape: Shape = { actor: token, device, reason: (value) => typeof value === 'string' && value.length <= STATE_REASON_MAX };
 const actorShape: Shape = {
-  name: token, hash: matches(HASH), wanted: isCount, ready: isCount, device: optional(device), singleton: optional(flag), epoch: optional(isCount), queue: isCount,
+  name: token, hash: matches(HASH), wanted: isCount, ready: isCount, device: optional(device), singleton: optional(flag), epoch: optional(isCount), idempotent: flag, queue: isCount,
 };
 const connectionShape: Shape = { serverId: token, clientId: isCount };
 const stateShape: Shape = {

@@ -67,8 +67,6 @@ export interface DispatcherEvents {
 export class Dispatcher implements RouteListener {
   readonly outcomes: Record<Outcome, number> = { ok: 0, rejected: 0, canceled: 0, timeout: 0, failed: 0 };
   replays = 0;
-  /** Requests that another host answered for this one. */
-  sentOnCount = 0;
   lateResults = 0;
   quarantined = 0;
   guardFailures = 0;
@@ -112,8 +110,7 @@ export class Dispatcher implements RouteListener {
   submit(call: InferCall): Promise<InferAnswer> {
     const { clock } = this.shared;
     const nowMs = clock.now();
-    // What an operator tries again may have to wait for a replica of its own; no caller can say `suspect`.
-    const budgetMs = call.suspect ? (call.timeoutMs ?? this.options.timeoutMaxMs) : Math.min(call.timeoutMs ?? this.options.timeoutMs, this.options.timeoutMaxMs);
+    const { budgetMs, attemptsMax, idempotent } = this.grant(call);
     if (call.signal?.aborted) {
       this.outcomes.canceled++;
       return Promise.reject(call.signal.reason);
@@ -138,10 +135,7 @@ export class Dispatcher implements RouteListener {
         else reject('canceled' in end ? end.canceled : end.error);
       };
       const ticket = new Ticket(
-        call, bytesOf(call), nowMs, nowMs + budgetMs,
-        this.options.idempotent && call.idempotent !== false,
-        this.grant(call).attemptsMax,
-        settle,
+        call, bytesOf(call), nowMs, nowMs + budgetMs, idempotent, attemptsMax, settle,
       );
       if (call.signal) {
         onAbort = () => void ticket.cancel(call.signal!.reason);
@@ -166,13 +160,17 @@ export class Dispatcher implements RouteListener {
   /** The request failed here and goes to another host; how it ends there is what counts. */
   sentOn({ code }: ServeError): void {
     this.outcomes[errorCodes[code].countedAs]--;
-    this.sentOnCount++;
   }
 
-  /** What a call gets at most: its budget in ms, and its executions over all hosts. */
-  grant(call: InferCall): { readonly budgetMs: number; readonly attemptsMax: number } {
-    const { timeoutMs, timeoutMaxMs } = this.options;
-    return { budgetMs: Math.min(call.timeoutMs ?? timeoutMs, timeoutMaxMs), attemptsMax: Math.min(1 + this.options.replaysMax, call.attemptsLeft ?? Infinity) };
+  /** What a call gets at most: its budget in ms, its executions over all hosts, and whether it may have a second one. */
+  grant(call: InferCall): { readonly budgetMs: number; readonly attemptsMax: number; readonly idempotent: boolean } {
+    const { timeoutMs, timeoutMaxMs, replaysMax, idempotent } = this.options;
+    return {
+      // What an operator tries again may have to wait for a replica of its own; no caller can say `suspect`.
+      budgetMs: call.suspect ? (call.timeoutMs ?? timeoutMaxMs) : Math.min(call.timeoutMs ?? timeoutMs, timeoutMaxMs),
+      attemptsMax: Math.min(1 + replaysMax, call.attemptsLeft ?? Infinity),
+      idempotent: idempotent && call.idempotent !== false,
+    };
   }
 
   get queueCount(): number {

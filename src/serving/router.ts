@@ -30,8 +30,11 @@ export interface Elsewhere {
   ready(actor: string): boolean;
   /** Names of all actors other hosts have, ready or not. */
   actors(): readonly string[];
-  /** Rejects as `Router.infer` does. `call.timeoutMs` and `call.attemptsLeft` are what is left. */
-  infer(actor: string, call: InferCall): Promise<InferAnswer>;
+  /**
+   * Rejects as `Router.infer` does. `call.timeoutMs` and `call.attemptsLeft` are what is left; `ran` executions it had
+   * here, which count in the answer.
+   */
+  infer(actor: string, call: InferCall, ran?: number): Promise<InferAnswer>;
 }
 
 export class Router {
@@ -115,7 +118,7 @@ export class Router {
 
   /** A full pool, or one that was just lost, is no answer while another host has a better one. */
   async #hereOrElsewhere({ name, dispatcher }: ActorEntry, call: InferCall, elsewhere: Elsewhere): Promise<InferAnswer> {
-    const { budgetMs, attemptsMax } = dispatcher.grant(call);
+    const { budgetMs, attemptsMax, idempotent } = dispatcher.grant(call);
     const deadlineMs = this.clock.now() + budgetMs;
     try {
       return await dispatcher.submit(call);
@@ -125,15 +128,14 @@ export class Router {
       const timeoutMs = deadlineMs - this.clock.now();
       if (timeoutMs <= 0 || attempts >= attemptsMax) throw error;
       dispatcher.sentOn(error);
-      const answer = await this.#sendOn(elsewhere, name, { ...call, timeoutMs, attemptsLeft: attemptsMax - attempts });
-      return { ...answer, attempts: answer.attempts + attempts };
+      return await this.#sendOn(elsewhere, name, { ...call, timeoutMs, attemptsLeft: attemptsMax - attempts, idempotent }, attempts);
     }
   }
 
-  async #sendOn(elsewhere: Elsewhere, actor: string, call: InferCall): Promise<InferAnswer> {
+  async #sendOn(elsewhere: Elsewhere, actor: string, call: InferCall, ran = 0): Promise<InferAnswer> {
     this.#sentOn++;
     try {
-      return await elsewhere.infer(actor, call);
+      return await elsewhere.infer(actor, call, ran);
     } finally {
       if (--this.#sentOn === 0) for (const resolve of this.#onReturn.splice(0)) resolve();
     }
@@ -141,7 +143,8 @@ export class Router {
 
   async #route(actor: string, call: InferCall): Promise<InferAnswer> {
     const entry = this.#actors.get(actor);
-    const elsewhere = call.hops ? undefined : this.elsewhere;
+    // What is suspected of ending replicas stays where an operator tries it.
+    const elsewhere = call.hops || call.suspect ? undefined : this.elsewhere;
     if (!entry) {
       if (elsewhere?.ready(actor)) return this.#sendOn(elsewhere, actor, { ...call, timeoutMs: call.timeoutMs ?? UNKNOWN_TIMEOUT_MS, attemptsLeft: call.attemptsLeft ?? UNKNOWN_ATTEMPTS });
       const known = [...new Set([...this.#actors.keys(), ...(elsewhere?.actors() ?? [])])];

@@ -11,8 +11,8 @@ const state: HostState = {
   modules: ['sum'],
   paused: [{ actor: 'ocr', device: 'cuda:0', reason: 'budget exhausted' }],
   actors: [
-    { name: 'ocr', hash: 'a'.repeat(64), wanted: 2, ready: 1, device: 'cpu', queue: 3 },
-    { name: 'sum', hash: 'b'.repeat(64), wanted: 1, ready: 1, device: 'cpu', singleton: true, epoch: 9, queue: 0 },
+    { name: 'ocr', hash: 'a'.repeat(64), wanted: 2, ready: 1, device: 'cpu', idempotent: true, queue: 3 },
+    { name: 'sum', hash: 'b'.repeat(64), wanted: 1, ready: 1, device: 'cpu', singleton: true, epoch: 9, idempotent: true, queue: 0 },
   ],
 };
 const bytesOf = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
@@ -21,7 +21,7 @@ const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({
 test('a state comes back as it was sent, with and without its optional fields', () => {
   assert.deepEqual(decodeHostState(encodeHostState(state)), state);
   const { connection, ...bare } = state;
-  const small = { ...bare, devices: [], modules: [], paused: [], actors: [{ name: 'a', hash: 'x', wanted: 0, ready: 0, queue: 0 }] };
+  const small = { ...bare, devices: [], modules: [], paused: [], actors: [{ name: 'a', hash: 'x', wanted: 0, ready: 0, idempotent: true, queue: 0 }] };
   assert.ok(connection);
   assert.deepEqual(decodeHostState(encodeHostState(small)), small);
 });
@@ -60,8 +60,8 @@ test('bounds hold in both directions: counts, bytes, names; a long reason is cut
     { devices: many(STATE_DEVICES_MAX + 1, (index) => ({ id: `cuda:${index}`, usable: true })) },
     { modules: many(STATE_MODULES_MAX + 1, (index) => `m${index}`) },
     { paused: many(STATE_PAUSED_MAX + 1, (index) => ({ actor: `a${index}`, device: 'cpu', reason: '' })) },
-    { actors: many(STATE_ACTORS_MAX + 1, (index) => ({ name: `a${index}`, hash: 'x', wanted: 0, ready: 0, queue: 0 })) },
-    { actors: many(STATE_ACTORS_MAX, (index) => ({ name: `a${index}`, hash: 'x'.repeat(128), wanted: 0, ready: 0, queue: 0 })) },
+    { actors: many(STATE_ACTORS_MAX + 1, (index) => ({ name: `a${index}`, hash: 'x', wanted: 0, ready: 0, idempotent: true, queue: 0 })) },
+    { actors: many(STATE_ACTORS_MAX, (index) => ({ name: `a${index}`, hash: 'x'.repeat(128), wanted: 0, ready: 0, idempotent: true, queue: 0 })) },
     { host: 'a.b' },
   ];
   for (const part of over) {
@@ -70,7 +70,7 @@ test('bounds hold in both directions: counts, bytes, names; a long reason is cut
   }
   const long = { ...state, paused: [{ actor: 'a', device: 'cpu', reason: 'x'.repeat(5000) }] };
   assert.equal(decodeHostState(encodeHostState(long))?.paused[0]?.reason.length, STATE_REASON_MAX);
-  const full = { ...state, actors: many(5000, (index) => ({ name: `actor-${index}`, hash: 'f'.repeat(64), wanted: 2, ready: 2, device: 'cuda:0', queue: 100 })) };
+  const full = { ...state, actors: many(5000, (index) => ({ name: `actor-${index}`, hash: 'f'.repeat(64), wanted: 2, ready: 2, device: 'cuda:0', idempotent: true, queue: 100 })) };
   const bytes = encodeHostState(full);
   assert.ok(bytes.length <= STATE_BYTES_MAX);
   assert.equal(decodeHostState(bytes)?.actors.length, 5000);
