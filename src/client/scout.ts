@@ -4,6 +4,7 @@
  *
  * A silence counts against a host only while this process's own loop was on time.
  */
+import { LATE_MS } from '../policy/deadline.js';
 import type { HostsSeen } from '../policy/hosts-seen.js';
 import type { Bus, BusErrorCode, Clock, Random } from '../ports.js';
 import { microSubjects } from '../protocol/micro.js';
@@ -23,8 +24,6 @@ const STATUS_MS = 500;
 const STATUS_TRIES = 2;
 /** Status is asked for on behalf of a new actor at most this often. */
 const STATUS_EVERY_MS = 5000;
-/** A timer that fires later than this says more about this process than about a host. */
-export const LATE_MS = 50;
 const KINDS_MAX = 1024;
 
 type Pong = 'here' | 'gone' | 'silent' | 'unknowable';

@@ -6,6 +6,7 @@
  * policy/hosts-seen; this file only sequences.
  */
 import { ServeError, isServeError } from '../errors.js';
+import { LATE_MS } from '../policy/deadline.js';
 import type { HostsSeen } from '../policy/hosts-seen.js';
 import type { RunTimes } from '../policy/latency.js';
 import type { ReplayMeter } from '../policy/replay-meter.js';
@@ -13,8 +14,9 @@ import { afterFailure, grantOf, lateAfterMs, pauseMs } from '../policy/retry.js'
 import type { BusErrorCode, TimerHandle } from '../ports.js';
 import { isToken } from '../protocol/subjects.js';
 import type { NamedTensor } from '../tensor/datatype.js';
+import { shapesKey } from '../tensor/shape.js';
 import { inferOverBus, type BusAnswer } from './call.js';
-import { LATE_MS, type ClientOutside, type Scout } from './scout.js';
+import type { ClientOutside, Scout } from './scout.js';
 
 /** What all calls of a client share. */
 export interface ClientShared {
@@ -343,11 +345,9 @@ export class WholeCall {
     return this.shared.outside.random.next();
   }
 
-  /** Of the inputs, for what is learned per shape. */
+  /** What is learned is learned per actor and shapes. */
   #shape(): string {
-    let key = this.options.actor;
-    for (const { shape } of this.options.inputs) key += `;${shape.join('x')}`;
-    return key;
+    return `${this.options.actor};${shapesKey(this.options.inputs)}`;
   }
 }
 

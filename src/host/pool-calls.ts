@@ -5,7 +5,7 @@
 import type { Clock, TimerHandle } from '../ports.js';
 import { callSupervisor, findSupervisor, inspectSupervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
-import { extendIfLate, startDeadline, type Deadline } from '../supervision/deadline.js';
+import { extendIfLate, startDeadline, type Deadline } from '../policy/deadline.js';
 import type { SupervisorReport } from '../supervision/reports.js';
 import type { Board } from './board.js';
 import { replicaChild, replicaId, type PoolPlan } from './pools.js';

@@ -7,6 +7,7 @@
 import { ServeError, errorCodes, type Outcome } from '../errors.js';
 import { admit, learnServiceMs, runsAhead } from '../policy/admission.js';
 import { noResults, shouldEject, withResult } from '../policy/ejection.js';
+import { LATE_MS } from '../policy/deadline.js';
 import { RunTimes, suspectAfterMs } from '../policy/latency.js';
 import { nextAvailability, takesRequests, type Availability, type AvailabilityEvent } from '../policy/availability.js';
 import { afterLaneLoss } from '../policy/replay.js';
@@ -15,6 +16,7 @@ import type { RunReply } from '../protocol/task.js';
 import type { NamedTensor } from '../tensor/datatype.js';
 import { fingerprint } from '../tensor/digest.js';
 import { refusedAnswer, type GuardRules } from '../tensor/guard.js';
+import { shapesKey } from '../tensor/shape.js';
 import { TicketQueue } from './queue.js';
 import type { Route, RouteListener } from './routes.js';
 import type { SharedServing } from './shared.js';
@@ -24,9 +26,6 @@ import { Ticket, outcomeOf, type InferAnswer, type InferCall, type TicketEnd } f
 
 /** How often running runs are looked at. A suspicion is at most this late. */
 const WATCH_MS = 25;
-
-/** A look that comes later than this says more about this process than about its lanes. */
-const LATE_MS = 50;
 
 /** A replica whose answer was refused gives way to its siblings for this long, or until its proof speaks for it. */
 const DOUBT_MS = 1000;
@@ -305,7 +304,7 @@ export class Dispatcher implements RouteListener {
       this.#laneMs = learnServiceMs(this.#laneMs, reply.runMs);
       this.#ahead = runsAhead(this.#laneMs, ++this.#answers);
     }
-    this.#runTimes.learn(shapeOf(run), tookMs);
+    this.#runTimes.learn(shapesKey(run.inputs), tookMs);
     slot.lastAnswerMs = nowMs;
     slot.remove(run, nowMs);
     const { ticket } = run;
@@ -624,7 +623,7 @@ export class Dispatcher implements RouteListener {
   }
 
   #suspectAfterMs(run: Run): number {
-    return suspectAfterMs(this.#runTimes.p99Ms(shapeOf(run)), this.options.timeoutMs, this.options.suspectMs);
+    return suspectAfterMs(this.#runTimes.p99Ms(shapesKey(run.inputs)), this.options.timeoutMs, this.options.suspectMs);
   }
 
   /** When the replica last answered, and whether a run is on it that nobody suspects; for the freshness of its readiness. */
@@ -716,13 +715,6 @@ export class Dispatcher implements RouteListener {
 }
 
 const anySlot = (): boolean => true;
-
-/** Of the inputs, for what is learned per shape. */
-function shapeOf(run: Run): string {
-  let key = '';
-  for (const tensor of run.inputs) key += tensor.shape.join('x') + ';';
-  return key;
-}
 
 function bytesOf(call: InferCall): number {
   let bytes = 0;

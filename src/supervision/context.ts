@@ -7,7 +7,7 @@ import type { ExitReason } from '../errors.js';
 import type { ChildPhase, ChildStatus, LastExit } from '../policy/children.js';
 import type { Call, CallResult, Job, Ledger, Message } from '../policy/supervise.js';
 import type { ChildEvent, ChildIdentity, ChildOrder, ChildSpec, SupervisionEnvironment } from './child.js';
-import type { Deadline } from './deadline.js';
+import type { Deadline } from '../policy/deadline.js';
 import type { RestartLimits, SupervisorSettings } from './options.js';
 import type { SupervisorReport } from './reports.js';
 

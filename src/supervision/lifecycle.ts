@@ -14,7 +14,7 @@ import type { ChildIdentity, ChildSpec } from './child.js';
 import { describe } from './child.js';
 import type { DeadlineEvent, Draft, PendingStart, Reply, SupervisorEvent } from './context.js';
 import { identityOf, keyOf } from './context.js';
-import { extendIfLate, startDeadline, type Deadline } from './deadline.js';
+import { extendIfLate, startDeadline, type Deadline } from '../policy/deadline.js';
 import type { ReportContext, SupervisorReport } from './reports.js';
 
 type Plain<Union> = Union extends unknown ? Omit<Union, 'supervisor' | 'supervisorIncarnation'> : never;

@@ -11,7 +11,7 @@
 import { assign, cancel, fromCallback, raise, sendParent, sendTo, setup, type AnyEventObject } from 'xstate';
 import type { ExitReason } from '../errors.js';
 import type { Clock, Lane, LaneExit, LaneFactory, LaneOrder, LoadReply, TimerHandle } from '../ports.js';
-import { extendIfLate, startDeadline, type Deadline } from './deadline.js';
+import { extendIfLate, startDeadline, type Deadline } from '../policy/deadline.js';
 
 export type ProofKind = 'golden' | 'recorded' | 'loaded-only';
 export type ProofResult =

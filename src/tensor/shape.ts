@@ -13,6 +13,13 @@ export class TensorError extends Error {
 /** More dimensions than numpy's own limit are a mistake or an attack. */
 export const rankMax = 64;
 
+/** Of several tensors, for what is learned per shape of a request. Names and datatypes do not count. */
+export function shapesKey(tensors: readonly { readonly shape: readonly number[] }[]): string {
+  let key = '';
+  for (const { shape } of tensors) key += shape.join('x') + ';';
+  return key;
+}
+
 /**
  * Number of elements of an untrusted shape; 1 for `[]`.
  * @throws TensorError naming the dimension that is not a non-negative integer, or the size that cannot exist.

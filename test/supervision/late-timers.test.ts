@@ -1,7 +1,7 @@
 /** Time limits on others, kept by a process that itself stands still now and then. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { extendIfLate, LATE_MS, startDeadline } from '../../src/supervision/deadline.js';
+import { extendIfLate, LATE_MS, startDeadline } from '../../src/policy/deadline.js';
 import { Stage } from '../support/stage.js';
 
 /** Time goes by without this process noticing: its timers come late, and before anything that was said meanwhile. */
