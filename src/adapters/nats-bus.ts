@@ -159,7 +159,9 @@ class NatsEndpoint implements NatsBus {
     return {
       unsubscribe: () => {
         this.#wanted.delete(wanted);
-        wanted.live?.unsubscribe();
+        const { live } = wanted;
+        // Not `unsubscribe`: that drops what the server has sent already, and whoever asked would wait for nothing.
+        live?.drain().catch(() => live.unsubscribe());
       },
     };
   }

@@ -28,6 +28,12 @@ export interface MembershipOptions {
   readonly load: () => number;
   /** A judgement changed. */
   readonly judged: (change: Change) => void;
+  /** What others say of themselves changed, or a judgement did. */
+  readonly changed: () => void;
+  /** Called at every own beat that could judge. */
+  readonly ticked: () => void;
+  /** Highest sequence of the store's stream seen here; 0 without a store. */
+  readonly storeSequence: () => number;
 }
 
 export interface Neighbour {
@@ -37,6 +43,10 @@ export interface Neighbour {
   readonly reason: string;
   /** Requests waiting or running there, as of its last beat. */
   readonly load: number;
+  /** When it last left `alive`; undefined while it is. */
+  readonly silentSinceMs: number | undefined;
+  /** Highest sequence of the store's stream it has seen. */
+  readonly storeSequence: number;
   /** What it said last; undefined until it said anything. */
   readonly state: HostState | undefined;
 }
@@ -80,7 +90,8 @@ export class Membership {
 
   /** Everybody but this host, in no order. */
   members(): Neighbour[] {
-    return [...this.#view.members.values()].map(({ host, incarnation, liveness, reason, load }) => ({ host, incarnation, liveness, reason, load, state: this.#stateOf(host, incarnation) }));
+    return [...this.#view.members.values()].map(({ host, incarnation, liveness, reason, load, silentSinceMs, storeSequence }) =>
+      ({ host, incarnation, liveness, reason, load, silentSinceMs, storeSequence, state: this.#stateOf(host, incarnation) }));
   }
 
   /** This host's own state changed; the others hear of it soon, once for many changes. */
@@ -130,14 +141,17 @@ export class Membership {
     const dueMs = clock.now() + limits.beatMs;
     this.#beatTimer = clock.setTimeout(() => {
       const nowMs = clock.now();
-      if (this.#downSinceMs === undefined) this.#judge(tick(this.#view, nowMs, dueMs, limits));
+      if (this.#downSinceMs === undefined) {
+        this.#judge(tick(this.#view, nowMs, dueMs, limits));
+        this.options.ticked();
+      }
       this.#beat();
     }, limits.beatMs);
   }
 
   #sayAlive(leaving: boolean): void {
     const { bus, subjects, id, incarnation, load, draining } = this.options;
-    const beat = encodeBeat({ incarnation, sequence: ++this.#sequence, load: load(), stateVersion: this.#version, storeSequence: 0, ...(draining() && { draining: true }), ...(leaving && { leaving }) });
+    const beat = encodeBeat({ incarnation, sequence: ++this.#sequence, load: load(), stateVersion: this.#version, storeSequence: this.options.storeSequence(), ...(draining() && { draining: true }), ...(leaving && { leaving }) });
     bus.publish(subjects.beat(id), beat);
   }
 
@@ -190,6 +204,7 @@ export class Membership {
     // Incarnations are ULIDs: a later process sorts after an earlier one.
     if (known && (known.incarnation > state.incarnation || (known.incarnation === state.incarnation && known.version > state.version))) return;
     this.#states.set(host, state);
+    this.options.changed();
   }
 
   async #askState(host: string): Promise<void> {
@@ -221,6 +236,7 @@ export class Membership {
       if (to === 'suspect') void this.#askState(host);
       this.options.judged(change);
     }
+    if (changes.length > 0) this.options.changed();
   }
 
   #takeListeners(host: string): (() => void)[] {

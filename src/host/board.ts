@@ -30,6 +30,8 @@ export interface ActorRecord {
   spec: ActorSpec;
   version: string;
   readonly dispatcher: Dispatcher;
+  /** Replicas wanted on this host. */
+  wanted: number;
   readonly replicas: Map<string, ReplicaRecord>;
   /** Why it is not where it would rather be. */
   degraded: string | undefined;
@@ -58,7 +60,7 @@ export class Board {
   }
 
   addActor(spec: ActorSpec, version: string, dispatcher: Dispatcher): void {
-    this.actors.set(spec.name, { spec, version, dispatcher, replicas: new Map(), degraded: undefined, poolReason: undefined });
+    this.actors.set(spec.name, { spec, version, dispatcher, wanted: spec.replicas, replicas: new Map(), degraded: undefined, poolReason: undefined });
   }
 
   addReplica(actor: string, id: string, device: string): void {
@@ -159,7 +161,7 @@ export class Board {
 
   poolChanged(actor: string, reason: string | undefined): void {
     const record = this.actors.get(actor);
-    if (!record) return;
+    if (!record || record.poolReason === reason) return;
     record.poolReason = reason;
     this.#changed();
   }
@@ -169,10 +171,17 @@ export class Board {
     this.#changed();
   }
 
+  wanted(actor: string, count: number): void {
+    const record = this.actors.get(actor);
+    if (!record || record.wanted === count) return;
+    record.wanted = count;
+    this.#changed();
+  }
+
   /** @param degraded why the actor is not on its first choice; undefined where it is */
   placed(actor: string, degraded: string | undefined): void {
     const record = this.actors.get(actor);
-    if (!record) return;
+    if (!record || record.degraded === degraded) return;
     record.degraded = degraded;
     this.#changed();
   }
@@ -197,17 +206,17 @@ export class Board {
     const { spec, dispatcher } = record;
     const replicas = [...record.replicas.values()].map((replica) => this.#render(replica, spec.isolation));
     const ready = replicas.filter((replica) => replica.phase === 'ready').length;
-    const state: ActorState = ready === 0 ? 'down' : ready < spec.replicas || record.degraded !== undefined ? 'degraded' : 'ready';
+    const state: ActorState = ready === 0 && record.wanted > 0 ? 'down' : ready < record.wanted || record.degraded !== undefined ? 'degraded' : 'ready';
     const notice = [...record.replicas.values()].find((replica) => replica.notice !== undefined)?.notice;
     const troubled = replicas.find((replica) => replica.phase !== 'ready');
     return {
       name: spec.name,
       kind: spec.kind,
       version: record.version,
-      wanted: spec.replicas,
+      wanted: record.wanted,
       ready,
       state,
-      reason: `${state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
+      reason: `${record.wanted === 0 && record.poolReason !== undefined ? record.poolReason : state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
       ...(notice !== undefined && { notice }),
       queue: { count: dispatcher.queueCount, bytes: dispatcher.queueBytes },
       requests: { ...dispatcher.outcomes },

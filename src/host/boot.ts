@@ -1,10 +1,11 @@
-/** When a host's boot has settled: every actor was proven once, or failed with a reason. */
+/** When a host's boot has settled: every actor was proven once, failed with a reason, or runs on other hosts. */
 import type { SupervisorReport } from '../supervision/reports.js';
 
 export class Boot {
   readonly settled: Promise<void>;
   readonly #open: Set<string>;
   readonly #failed = new Map<string, string>();
+  #elsewhere = 0;
   readonly #total: number;
   #resolve!: () => void;
 
@@ -28,6 +29,13 @@ export class Boot {
     this.#close(actor);
   }
 
+  /** Other hosts run it. */
+  elsewhere(actor: string): void {
+    if (!this.#open.has(actor)) return;
+    this.#elsewhere++;
+    this.#close(actor);
+  }
+
   #close(actor: string): void {
     this.#open.delete(actor);
     if (this.#open.size === 0) this.#resolve();
@@ -35,7 +43,9 @@ export class Boot {
 
   /** For people. */
   summary(): string {
-    if (this.#failed.size === 0) return `${this.#total} actor${this.#total === 1 ? '' : 's'} proven`;
-    return `${this.#total - this.#failed.size} of ${this.#total} actors proven; ${[...this.#failed].map(([actor, why]) => `${actor} failed (${why})`).join(', ')}`;
+    const proven = this.#total - this.#failed.size - this.#elsewhere;
+    const elsewhere = this.#elsewhere > 0 ? `, ${this.#elsewhere} on other hosts` : '';
+    if (this.#failed.size === 0) return `${proven} actor${proven === 1 ? '' : 's'} proven${elsewhere}`;
+    return `${proven} of ${this.#total} actors proven${elsewhere}; ${[...this.#failed].map(([actor, why]) => `${actor} failed (${why})`).join(', ')}`;
   }
 }

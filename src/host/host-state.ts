@@ -15,9 +15,14 @@ export interface StateSources {
   readonly draining: boolean;
   readonly paused: HostState['paused'];
   readonly inForce: ReadonlyMap<string, InForce>;
+  /** Of the data connection. */
+  readonly connection: HostState['connection'];
+  readonly modules: readonly string[];
+  /** It reaches the store, and may keep what it gets from there. */
+  readonly fetches: boolean;
 }
 
-export function hostState({ id, incarnation, board, devices, draining, paused, inForce }: StateSources): Omit<HostState, 'version'> {
+export function hostState({ id, incarnation, board, devices, draining, paused, inForce, connection, modules, fetches }: StateSources): Omit<HostState, 'version'> {
   const { devices: seen, actors } = board.host();
   return {
     host: id,
@@ -28,7 +33,9 @@ export function hostState({ id, incarnation, board, devices, draining, paused, i
       ...(device.capacity !== undefined && { capacity: device.capacity }),
       usable: seen.some((known) => known.id === device.id && known.state === 'usable'),
     })),
-    modules: [], // no host names any yet
+    modules,
+    ...(fetches && { fetches }),
+    ...(connection && { connection }),
     paused,
     actors: actors.map(({ name, wanted, ready, replicas, queue }) => {
       const current = inForce.get(name);

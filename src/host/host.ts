@@ -16,10 +16,13 @@ import { createThreadLanes } from '../adapters/thread-lane.js';
 import { Forwarder, type ForwardTarget } from '../cluster/forwarder.js';
 import { Membership } from '../cluster/membership.js';
 import { RollCall } from '../cluster/roll-call.js';
+import { Shares, type Share } from '../cluster/shares.js';
 import { ServeError } from '../errors.js';
+import type { ActorWish } from '../policy/cluster-placement.js';
 import type { Change } from '../policy/detector.js';
 import type { Bus, Clock, LaneFactory, Log, Random, TimerHandle } from '../ports.js';
 import type { RegrowEvent } from '../protocol/events.js';
+import type { HostState } from '../protocol/host-state.js';
 import type { HostStatus, StatusDocument } from '../protocol/status.js';
 import { subjects as subjectsOf, type Subjects } from '../protocol/subjects.js';
 import { Router } from '../serving/router.js';
@@ -47,6 +50,7 @@ import { Devices } from './devices.js';
 import { hostState, targetsOf } from './host-state.js';
 import { MemoryWatch } from './memory-watch.js';
 import { Placement } from './placement.js';
+import { specHash } from './spec-hash.js';
 import { Story } from './story.js';
 
 export interface HostOutside {
@@ -71,6 +75,10 @@ export interface HostOutside {
 const DRAIN_EXTRA_MS = 5000;
 /** For another host of the same id to answer. */
 const ID_CALL_MS = 500;
+/** For the broker to answer at a start, before a host takes it that there is none for now. */
+const LINK_WAIT_MS = 1000;
+/** For what the others say to arrive. */
+const ROUND_TRIP_MS = 200;
 /** For the broker to confirm that nothing more is on its way. */
 const FLUSH_MS = 2000;
 
@@ -106,6 +114,9 @@ export class Host implements AsyncDisposable {
   #root!: Supervisor;
   #bus: Bus | undefined;
   #members: Membership | undefined;
+  readonly #shares: Shares | undefined;
+  /** Asked to stop: others take over what this host runs while it still serves. */
+  #leaving = false;
   #links: Links | undefined;
   #lanes: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
   #draining = false;
@@ -165,7 +176,11 @@ export class Host implements AsyncDisposable {
       devices: () => this.#devices.states, clock, board: this.#board, story: this.#story,
       pools: () => this.#pools(),
       unplaced: (actor, why) => this.#boot.actorFailed(actor, why),
+      elsewhere: (actor) => this.#boot.elsewhere(actor),
+      shared: this.#clustered,
+      pausesChanged: () => this.#stateChanged(),
     });
+    this.#shares = this.#clustered ? this.#newShares() : undefined;
     this.#memory = new MemoryWatch({ clock, board: this.#board, recycle: (actor, replica, why) => this.#placement.eject(actor, replica, why) });
     this.#showDevices();
     this.#boot = new Boot(spec.actors.map(({ name }) => name));
@@ -330,7 +345,7 @@ export class Host implements AsyncDisposable {
     }).filter((pool) => pool !== undefined);
     this.#board.onChange(() => {
       this.#links?.statusChanged();
-      this.#members?.stateChanged();
+      this.#stateChanged();
     });
     this.#story.onEvent((event) => this.#links?.publishEvent(event));
     this.#root = createSupervisor({
@@ -402,13 +417,17 @@ export class Host implements AsyncDisposable {
       });
       const members = new Membership({
         bus, clock, log, subjects: this.#subjects, id: this.id, incarnation: this.incarnation, limits: this.#spec,
-        state: () => hostState({ id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#draining, paused: this.#placement.paused(), inForce: this.#inForce }),
-        draining: () => this.#draining,
+        state: () => this.#ownState(),
+        draining: () => this.#leaving,
         load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
         judged: (change) => this.#judged(change),
+        changed: () => this.#shares?.changed(),
+        ticked: () => this.#shares?.ticked(),
+        storeSequence: () => 0,
       });
       this.#members = members;
       ready();
+      void this.#firstLook(bus, signal);
       try {
         await Promise.race([closed, aborted(signal)]);
       } finally {
@@ -433,6 +452,67 @@ export class Host implements AsyncDisposable {
     if (to === 'suspect') this.#story.tell('host-suspect', reason, { detail: { suspect: host } });
     if (to === 'gone') this.#story.tell('host-gone', reason, { detail: { gone: host } });
     if (to === 'dead') this.#story.tell('host-dead', reason, { detail: { dead: host } });
+  }
+
+  #ownState(): Omit<HostState, 'version'> {
+    return hostState({
+      id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#leaving, paused: this.#placement.paused(),
+      inForce: this.#inForce, connection: undefined, modules: [], fetches: false,
+    });
+  }
+
+  #stateChanged(): void {
+    this.#members?.stateChanged();
+    this.#shares?.changed();
+  }
+
+  #newShares(): Shares {
+    return new Shares({
+      clock: this.#outside.clock,
+      limits: { suspectAfterMs: this.#spec.suspectAfterMs, hostsMax: 2 },
+      own: () => this.#ownState(),
+      members: () => this.#members?.members(),
+      wishes: () => this.#wishes(),
+      held: () => this.#placement.held(),
+      decided: (shares) => this.#take(shares),
+      braked: (holds, silent, hosts) => {
+        const reason = holds ? `${silent} of ${hosts} hosts are silent at once: nothing is taken over for up to 60 s` : 'hosts are taken at their word again';
+        this.#outside.log.log('warn', 'brake', { holds, reason });
+      },
+    });
+  }
+
+  /** What is wanted in the cluster, as far as this host knows. */
+  #wishes(): ActorWish[] {
+    return [...this.#inForce.values()].map(({ spec, pin }) => ({ name: spec.name, hash: specHash(spec, pin), replicas: spec.replicas, devices: spec.devices, fileOnly: true as const }));
+  }
+
+  #take(shares: ReadonlyMap<string, Share>): void {
+    for (const [actor, { count, elsewhere }] of shares) {
+      const where = elsewhere.length > 0 ? `its replicas are on ${elsewhere.join(', ')}` : 'no host has a place for it';
+      this.#placement.setShare(actor, count, where);
+    }
+  }
+
+  /**
+   * Before it takes its share a host hears who else is there; else every start would load everything for half a minute.
+   * Alone, or with a broker that is away, it does not wait for anybody.
+   */
+  async #firstLook(bus: Bus, signal: AbortSignal): Promise<void> {
+    const shares = this.#shares!;
+    if (shares.isOpen) return;
+    await Promise.race([this.#within(isUp(bus), LINK_WAIT_MS), aborted(signal)]);
+    if (!signal.aborted && bus.state === 'up' && !(await this.#isAlone(bus))) await Promise.race([this.#within(new Promise(() => {}), this.#spec.beatMs + ROUND_TRIP_MS), aborted(signal)]);
+    if (!signal.aborted) shares.open();
+  }
+
+  async #isAlone(bus: Bus): Promise<boolean> {
+    try {
+      const { data } = await bus.request(this.#subjects.status, new Uint8Array(), { timeoutMs: ID_CALL_MS });
+      return (JSON.parse(new TextDecoder().decode(data)) as StatusDocument).hosts.every(({ id }) => id === this.id);
+    } catch (error) {
+      return (error as { code?: string }).code === 'NO_RESPONDERS';
+    }
   }
 
   /** Takes requests while it runs; its end is the drain of the host. */
@@ -466,15 +546,7 @@ export class Host implements AsyncDisposable {
    * one to everybody else. Waits for the broker as long as that takes. False: taken, or asked to stop meanwhile.
    */
   async #idIsFree(bus: Bus, signal: AbortSignal): Promise<boolean> {
-    const up = new Promise<void>((resolve) => {
-      if (bus.state === 'up') return resolve();
-      const stop = bus.onState((state) => {
-        if (state !== 'up') return;
-        stop();
-        resolve();
-      });
-    });
-    await Promise.race([up, aborted(signal)]);
+    await Promise.race([isUp(bus), aborted(signal)]);
     if (signal.aborted) return false;
     const answer = await bus.request(this.#subjects.statusOf(this.id), new Uint8Array(), { timeoutMs: ID_CALL_MS }).catch(() => undefined);
     if (!answer) return !signal.aborted;
@@ -570,13 +642,24 @@ export class Host implements AsyncDisposable {
     return this.#root.ref.getSnapshot().context.refs['pools'] as SupervisorRef | undefined;
   }
 
+  /** Serves until everything it runs is proven elsewhere, or nobody else can run it; then the others are ready when it stops. */
+  async #moveOff(): Promise<void> {
+    this.#story.tell('host-draining', 'asked to stop');
+    const shares = this.#shares;
+    if (!shares?.isOpen || this.#members === undefined || !this.#members.members().some(({ liveness, state }) => liveness === 'alive' && state && !state.draining)) return;
+    this.#board.hostChanged('draining: its replicas are proven on other hosts first');
+    await this.#within(shares.left(), this.#spec.drainMs);
+  }
+
   async #stop(): Promise<void> {
+    this.#leaving = true;
+    await this.#moveOff();
+    this.#shares?.close();
     this.#draining = true;
     this.#placement.stop();
     this.#memory.stop();
     const probesEnded = this.#devices.stop();
     this.#board.hostChanged('draining'); // the other hosts hear of it too, and send nothing more
-    this.#story.tell('host-draining', 'asked to stop');
     await this.#root.stop();
     await probesEnded;
     await this.#codec.close();
@@ -584,6 +667,17 @@ export class Host implements AsyncDisposable {
     await this.#letters.close();
     this.#dataDir?.release();
   }
+}
+
+function isUp(bus: Bus): Promise<void> {
+  return new Promise((resolve) => {
+    if (bus.state === 'up') return resolve();
+    const stop = bus.onState((state) => {
+      if (state !== 'up') return;
+      stop();
+      resolve();
+    });
+  });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

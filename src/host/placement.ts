@@ -8,7 +8,7 @@
  * here.
  */
 import { delayCapMs } from '../policy/backoff.js';
-import { afterFailure, chooseDevice, nextRetryMs, paused, released, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
+import { afterFailure, chooseDevice, nextRetryMs, paused, released, remembered, type DeviceChoice, type DeviceState, type Pause } from '../policy/devices.js';
 import type { Clock, TimerHandle } from '../ports.js';
 import type { SupervisorRef } from '../supervision/create-supervisor.js';
 import type { ChildSpec } from '../supervision/child.js';
@@ -30,11 +30,21 @@ export interface PlacementOptions {
   readonly pools: () => SupervisorRef | undefined;
   /** The actor has no place for now, and why. */
   readonly unplaced: (actor: string, why: string) => void;
+  /** This host has no share of the actor for now. */
+  readonly elsewhere: (actor: string) => void;
+  /** Whether shares are told (other hosts take part); otherwise every replica of the spec is this host's. */
+  readonly shared: boolean;
+  /** What `paused` says is different now. */
+  readonly pausesChanged: () => void;
 }
 
 interface Placed {
   readonly runtime: ActorRuntime;
   edition: Edition;
+  /** Replicas this host should have of it; undefined: as many as the spec says. */
+  share: number | undefined;
+  /** Why it has no share, as told last. */
+  shareless: string | undefined;
   /** Its pool, the last one it had, or none yet. */
   plan: PoolPlan | undefined;
   /** The pool of `plan` exists; its replicas may be between two starts. */
@@ -57,6 +67,8 @@ interface Placed {
   lastEjectionMs: number;
 }
 
+const wantedOf = ({ share, edition }: Placed): number => share ?? edition.spec.replicas;
+
 type Target = Extract<DeviceChoice, { readonly device: string }>;
 
 /** Replicas of one actor are ejected or recycled at most this often. */
@@ -77,10 +89,16 @@ export class Placement {
   /** Decides where the actor runs. @returns the pool's child spec, for the supervisor of all pools; none without a device */
   place(runtime: ActorRuntime, edition: Edition): ChildSpec | undefined {
     const placed: Placed = {
-      runtime, edition, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
+      runtime, edition, share: this.options.shared ? 0 : undefined, shareless: undefined, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
       pauses: new Map(), retry: undefined, look: undefined, refill: undefined, exchanging: false, lastEjectionMs: -Infinity,
     };
     this.#placed.set(edition.spec.name, placed);
+    this.#showShare(placed);
+    if (wantedOf(placed) === 0) {
+      edition.effects(edition.spec.devices[0]!, undefined);
+      this.options.board.poolChanged(edition.spec.name, 'the other hosts are looked for first');
+      return undefined;
+    }
     const choice = this.#choose(placed);
     if (choice.to === 'device') return this.#whole(placed, choice);
     edition.effects(edition.spec.devices[0]!, undefined); // a golden that does not fit its own shapes is refused now, not when a device turns up
@@ -95,11 +113,35 @@ export class Placement {
     return at < 0 ? undefined : { actor: supervisor.slice(0, at), device: supervisor.slice(at + 1).split('~')[0]! };
   }
 
-  /** Devices an actor's pool gave up on and is not due on again. */
-  paused(): { readonly actor: string; readonly device: string; readonly reason: string }[] {
+  /** Devices an actor's pool gave up on; `due`: it may be tried there again, and was not ready since. */
+  paused(): { readonly actor: string; readonly device: string; readonly reason: string; readonly due?: true }[] {
     const nowMs = this.options.clock.now();
-    return [...this.#placed].flatMap(([actor, { pauses }]) =>
-      [...pauses].filter(([, pause]) => paused(pause, nowMs)).map(([device, { reason }]) => ({ actor, device, reason })));
+    return [...this.#placed].flatMap(([actor, { pauses }]) => [...pauses].flatMap(([device, pause]) => {
+      if (paused(pause, nowMs)) return [{ actor, device, reason: pause.reason }];
+      return remembered(pause, nowMs) && !this.#isReady(actor, device) ? [{ actor, device, reason: pause.reason, due: true as const }] : [];
+    }));
+  }
+
+  /** Replicas this host has of every actor, or tries to have, and where. */
+  held(): ReadonlyMap<string, { readonly count: number; readonly device: string | undefined }> {
+    return new Map([...this.#placed].map(([actor, placed]) => [actor, { count: wantedOf(placed), device: wantedOf(placed) > 0 ? placed.plan?.device : undefined }]));
+  }
+
+  /**
+   * How many replicas of the actor this host shall have from now on; 0 takes its pool away, after the requests on it.
+   * @param why there is none, for status
+   */
+  setShare(actor: string, count: number, why: string): void {
+    const placed = this.#placed.get(actor);
+    if (!placed || this.#stopped) return;
+    const before = placed.share;
+    const shareless = count === 0 ? why : undefined;
+    if (before === count && placed.shareless === shareless) return;
+    placed.share = count;
+    placed.shareless = shareless;
+    this.#showShare(placed);
+    if (count > 0 && !placed.alive) placed.runtime.dispatcher.setProspect(true, 'starting');
+    this.#reconsider(placed);
   }
 
   tellReplica(actor: string, replica: string, event: { readonly type: string }): void {
@@ -194,19 +236,28 @@ export class Placement {
     if (!placed || this.#stopped) return NOT_RUNNING;
     if (placed.exchanging) return BUSY;
     // What its predecessor failed at is no verdict on this one.
+    if (wantedOf(placed) === 0) {
+      this.#adopt(placed, edition);
+      return undefined;
+    }
     const choice = chooseDevice({ wanted: edition.spec.devices, states: this.options.devices(), pauses: new Map() }, this.options.clock.now());
     if (choice.to === 'wait' || choice.to === 'nowhere') return choice.reason;
     placed.exchanging = true;
     try {
       const stopped = await this.#exchange(placed, edition, choice);
       if (stopped !== undefined) return stopped;
-      placed.pauses.clear();
-      placed.edition = edition;
-      placed.runtime.adopt(edition.spec, edition.pin);
+      this.#adopt(placed, edition);
       return undefined;
     } finally {
       this.#exchanged(placed);
     }
+  }
+
+  #adopt(placed: Placed, edition: Edition): void {
+    placed.pauses.clear();
+    placed.edition = edition;
+    placed.runtime.adopt(edition.spec, edition.pin);
+    this.#showShare(placed);
   }
 
   /** An actor that was not here before. */
@@ -235,7 +286,7 @@ export class Placement {
     const indexes: number[] = [];
     const refused = await this.#calls.start(poolChild(plan, []));
     if (refused !== undefined) return `its pool did not start: ${refused}`;
-    while (indexes.length < edition.spec.replicas) {
+    while (indexes.length < (placed.share ?? edition.spec.replicas)) {
       const index = placed.nextIndex++;
       indexes.push(index);
       const added = await this.#calls.add(plan, index);
@@ -243,6 +294,8 @@ export class Placement {
         await this.#restore(placed, old, plan, indexes);
         return `${replicaId(actor, plan.device, index)} did not prove: ${added.why}`;
       }
+      // From here on it serves, and where its replicas die they are restarted, whatever its pool before has come to.
+      if (indexes.length === 1) placed.runtime.dispatcher.setProspect(true, `starting on ${plan.device}`);
       const leaving = old.indexes[indexes.length - 1];
       if (old.plan && leaving !== undefined) await this.#calls.remove(old.plan, replicaId(actor, old.plan.device, leaving));
     }
@@ -267,6 +320,8 @@ export class Placement {
     for (const index of indexes) await this.#calls.remove(plan, replicaId(actor, plan.device, index));
     await this.#calls.end(plan);
     placed.indexes = [...old.indexes];
+    // Back to waiting for a last resort: nobody shall wait for it.
+    if (placed.resort !== 'none') placed.runtime.dispatcher.setProspect(false, placed.pauses.get(old.plan!.device)?.reason ?? 'its exchange was stopped');
   }
 
   /** An exchange is over, however it went: whatever changed meanwhile is looked at now. */
@@ -283,15 +338,73 @@ export class Placement {
     const { clock, devices } = this.options;
     clock.clearTimeout(placed.look);
     if (this.#stopped || placed.exchanging || this.#placed.get(placed.runtime.name) !== placed || !this.#calls.running) return;
+    if (wantedOf(placed) === 0) return void this.#leave(placed);
     const choice = this.#choose(placed);
     const isHere = choice.to !== 'wait' && choice.to !== 'nowhere' && choice.device === placed.plan?.device && (placed.alive || placed.resort === 'waiting');
     if (!isHere) {
       if (choice.to === 'device') void this.#move(placed, choice);
       else if (choice.to === 'last-resort') void this.#lastResort(placed, choice);
       else if (choice.to === 'nowhere') void this.#evacuate(placed, choice.reason);
-    }
+    } else if (placed.resort === 'none') void this.#resize(placed);
     const dueMs = nextRetryMs({ states: devices(), pauses: placed.pauses }, clock.now());
-    if (dueMs !== undefined) placed.look = clock.setTimeout(() => this.#reconsider(placed), dueMs + 1);
+    if (dueMs === undefined) return;
+    placed.look = clock.setTimeout(() => {
+      this.options.pausesChanged();
+      this.#reconsider(placed);
+    }, dueMs + 1);
+  }
+
+  /** Its share is on other hosts now. */
+  async #leave(placed: Placed): Promise<void> {
+    const { plan, alive, runtime, shareless } = placed;
+    const { board, clock, elsewhere } = this.options;
+    if (shareless === undefined) return; // the others were not looked for yet
+    clock.clearTimeout(placed.retry);
+    placed.resort = 'none';
+    board.placed(runtime.name, undefined);
+    board.poolChanged(runtime.name, shareless);
+    runtime.dispatcher.setProspect(false, shareless);
+    elsewhere(runtime.name);
+    if (!plan) return;
+    placed.exchanging = true;
+    placed.alive = false;
+    try {
+      if (alive) await this.#calls.end(plan);
+      this.#strike(placed);
+      placed.plan = undefined;
+      placed.indexes = [];
+    } finally {
+      this.#exchanged(placed);
+    }
+  }
+
+  /** More replicas start side by side; what is too much drains, those that are not ready first. */
+  async #resize(placed: Placed): Promise<void> {
+    const plan = placed.plan!;
+    const wanted = wantedOf(placed);
+    if (placed.indexes.length < wanted) {
+      while (placed.indexes.length < wanted) placed.indexes.push(placed.nextIndex++);
+      return this.#complete(placed);
+    }
+    const replicas = this.options.board.actors.get(placed.runtime.name)?.replicas;
+    const isReady = (index: number): boolean => replicas?.get(replicaId(placed.runtime.name, plan.device, index))?.view?.phase === 'ready';
+    const leaving = [...placed.indexes].sort((a, b) => Number(isReady(a)) - Number(isReady(b)) || b - a).slice(0, placed.indexes.length - wanted);
+    if (leaving.length === 0) return;
+    placed.exchanging = true;
+    placed.indexes = placed.indexes.filter((index) => !leaving.includes(index));
+    try {
+      for (const index of leaving) await this.#calls.remove(plan, replicaId(placed.runtime.name, plan.device, index));
+    } finally {
+      this.#exchanged(placed);
+    }
+  }
+
+  #isReady(actor: string, device: string): boolean {
+    return [...(this.options.board.actors.get(actor)?.replicas.values() ?? [])].some((replica) => replica.device === device && replica.view?.phase === 'ready');
+  }
+
+  #showShare(placed: Placed): void {
+    this.options.board.wanted(placed.runtime.name, wantedOf(placed));
   }
 
   /**
@@ -324,8 +437,8 @@ export class Placement {
   #whole(placed: Placed, choice: Target): ChildSpec {
     const { board } = this.options;
     const actor = placed.runtime.name;
-    const plan = planPool(placed.edition, choice, placed.plan ? ++placed.generation : 0, this.#incarnations);
-    const indexes = Array.from({ length: placed.edition.spec.replicas }, () => placed.nextIndex++);
+    const plan = planPool(placed.edition, choice, placed.nextIndex > 0 ? ++placed.generation : 0, this.#incarnations);
+    const indexes = Array.from({ length: wantedOf(placed) }, () => placed.nextIndex++);
     this.#strike(placed);
     for (const index of indexes) board.addReplica(actor, replicaId(actor, plan.device, index), plan.device);
     this.#standsOn(placed, plan, indexes);
@@ -398,6 +511,7 @@ export class Placement {
     placed.alive = false;
     placed.resort = 'none';
     placed.pauses.set(placed.plan!.device, this.#pauseAfter(placed));
+    this.options.pausesChanged();
     this.#reconsider(placed);
   }
 
@@ -417,7 +531,7 @@ export class Placement {
     const why = placed.pauses.get(choice.device)!.reason;
     const left = placed.plan;
     placed.resort = 'waiting';
-    if (left && left.device !== choice.device) await this.#leaveFor(placed, left, choice);
+    if (left?.device !== choice.device) await this.#leaveFor(placed, left, choice);
     if (this.#stopped) return;
     const plan = placed.plan!;
     board.poolChanged(actor, `${why}; one replica is tried every ${maxMs} ms`);
@@ -436,14 +550,15 @@ export class Placement {
     placed.retry = clock.setTimeout(retry, maxMs);
   }
 
-  async #leaveFor(placed: Placed, left: PoolPlan, choice: Target): Promise<void> {
+  async #leaveFor(placed: Placed, left: PoolPlan | undefined, choice: Target): Promise<void> {
     const { board } = this.options;
     const actor = placed.runtime.name;
     placed.exchanging = true;
-    if (placed.alive) await this.#calls.end(left);
+    if (left && placed.alive) await this.#calls.end(left);
     this.#strike(placed);
     placed.alive = false;
     placed.plan = planPool(placed.edition, choice, ++placed.generation, this.#incarnations);
+    while (placed.indexes.length < wantedOf(placed)) placed.indexes.push(placed.nextIndex++);
     for (const index of placed.indexes) board.addReplica(actor, replicaId(actor, choice.device, index), choice.device);
     board.placed(actor, choice.degraded);
     placed.exchanging = false;

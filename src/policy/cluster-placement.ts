@@ -22,6 +22,8 @@ export interface ActorWish {
   readonly devices: readonly string[];
   /** Name of the module it runs; absent for models. */
   readonly module?: string;
+  /** Asked for by host files alone: nobody else can take it up. */
+  readonly fileOnly?: true;
 }
 
 export interface HostOffer {
@@ -37,8 +39,8 @@ export interface HostOffer {
   readonly modules: ReadonlySet<string>;
   /** It can get the file of any model (from the store). */
   readonly fetches: boolean;
-  /** Its pool of the actor gave up there. */
-  readonly paused: readonly { readonly actor: string; readonly device: string }[];
+  /** Its pool of the actor gave up there; `due`: it may be tried again, and still counts as a host it gave up on. */
+  readonly paused: readonly { readonly actor: string; readonly device: string; readonly due?: boolean }[];
   /** Of the actor's present hash. */
   readonly ready: readonly { readonly actor: string; readonly device: string; readonly count: number }[];
 }
@@ -117,7 +119,10 @@ function groundOf(offers: readonly HostOffer[]): Ground {
       unclaimed[room]! += count;
       entry(entry(ready, actor, () => new Map<number, { device: string; count: number }[]>()), index, () => []).push({ device, count });
     }
-    for (const { actor, device } of offer.paused) entry(entry(paused, actor, () => new Map<number, Set<string>>()), index, () => new Set()).add(device);
+    for (const { actor, device, due } of offer.paused) {
+      const against = entry(entry(paused, actor, () => new Map<number, Set<string>>()), index, () => new Set());
+      if (!due) against.add(device);
+    }
   });
   return { hosts, hashes: hosts.map((offer) => hashOf(offer.host)), kindOf, kinds, roomOf, capacity, used, unclaimed, ready, paused };
 }
@@ -129,7 +134,7 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
 }
 
 const runs = (offer: HostOffer, actor: ActorWish): boolean =>
-  (actor.module === undefined ? offer.fetches : offer.modules.has(actor.module)) || offer.hashes.has(actor.hash);
+  offer.hashes.has(actor.hash) || (!actor.fileOnly && (actor.module === undefined ? offer.fetches : offer.modules.has(actor.module)));
 
 // -------------------------------------------------------------------------------------------------------------- walk
 
@@ -195,11 +200,12 @@ function readyAt(actor: string, ground: Ground, host: number, device: string): n
   return count;
 }
 
-/** What is ready within the first `replicas + 1` slots stays where it is. */
+/** What is ready within the first `replicas + 1` slots stays where it is; beyond `replicas` only where it is the first on its host. */
 function keepReady(walk: Walk, ground: Ground): void {
   const { length } = walk.order;
   if (length === 0 || !ground.ready.has(walk.actor.name)) return;
-  for (let slot = 0; slot <= walk.actor.replicas && walk.missing > 0; slot++) {
+  const slots = walk.actor.replicas < length ? walk.actor.replicas + 1 : walk.actor.replicas;
+  for (let slot = 0; slot < slots && walk.missing > 0; slot++) {
     const position = slot % length;
     if ((walk.counts[position] ?? 0) === Math.floor(slot / length)) claim(walk, ground, position, 'own');
   }

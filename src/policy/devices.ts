@@ -29,13 +29,16 @@ export const RETRY_MAX_MS = 15 * 60_000;
 const FORGIVEN_AFTER_MS = RETRY_MAX_MS;
 
 export function afterFailure(before: Pause | undefined, reason: string, nowMs: number): Pause {
-  const forgiven = before === undefined || nowMs - before.untilMs >= FORGIVEN_AFTER_MS;
+  const forgiven = before === undefined || !remembered(before, nowMs);
   const failures = forgiven ? 1 : before.failures + 1;
   return { failures, failedMs: nowMs, untilMs: nowMs + Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (failures - 1)), reason };
 }
 
 /** The next try was made before its time and went well, or its time has come: nothing stands against it any more. */
 export const released = (pause: Pause, nowMs: number): Pause => ({ ...pause, untilMs: Math.min(pause.untilMs, nowMs) });
+
+/** The next failure would not be a first one. */
+export const remembered = (pause: Pause, nowMs: number): boolean => nowMs - pause.untilMs < FORGIVEN_AFTER_MS;
 
 export const paused = (pause: Pause | undefined, nowMs: number): boolean => pause !== undefined && nowMs < pause.untilMs;
 
@@ -60,25 +63,27 @@ export interface DeviceWishes {
 }
 
 export function chooseDevice({ wanted, states, pauses, present }: DeviceWishes, nowMs: number): DeviceChoice {
-  const against: string[] = [];
+  /** What stands against each device that cannot be had, in the order of the list. */
+  const against = new Map<string, string>();
   const failed: string[] = [];
   for (const device of wanted) {
     const known = states.get(device);
     if (known === undefined) continue;
     if (known.state === 'probing') return { to: 'wait', reason: `${device} is being probed` };
     if (known.state !== 'usable') {
-      against.push(`${device} ${known.state}: ${known.reason}`);
+      against.set(device, `${device} ${known.state}: ${known.reason}`);
       continue;
     }
     const pause = pauses.get(device);
-    if (!paused(pause, nowMs)) return { to: 'device', device, ...degradedBy(against, device) };
-    against.push(`${device} failed: ${pause!.reason}`);
+    if (!paused(pause, nowMs)) return { to: 'device', device, ...degradedBy([...against.values()], device) };
+    against.set(device, `${device} failed: ${pause!.reason}`);
     failed.push(device);
   }
-  if (failed.length === 0) return { to: 'nowhere', reason: `no usable device: ${against.join('; ') || `none of [${wanted}] is here`}` };
+  if (failed.length === 0) return { to: 'nowhere', reason: `no usable device: ${[...against.values()].join('; ') || `none of [${wanted}] is here`}` };
   // The last one of the list is the one its operator trusts most to be there; where it is already, it stays.
   const device = failed.find((candidate) => candidate === present) ?? failed.at(-1)!;
-  return { to: 'last-resort', device, ...degradedBy(against.filter((line) => !line.startsWith(`${device} `)), device) };
+  const preferred = wanted.slice(0, wanted.indexOf(device));
+  return { to: 'last-resort', device, ...degradedBy([...against].filter(([other]) => preferred.includes(other)).map(([, line]) => line), device) };
 }
 
 function degradedBy(against: readonly string[], device: string): { readonly degraded?: string } {

@@ -39,19 +39,9 @@ export function fulfilled(before: Fulfilled, placement: Placement, ready: readon
   return now;
 }
 
-/** @returns how many ready replicas of which actor `host` may remove now; actors the placement does not name are left out */
-export function surplus(placement: Placement, host: string, ready: readonly ReadyReplicas[], done: Fulfilled, nowMs: number): readonly Omit<ReadyReplicas, 'host'>[] {
-  const mine = new Map<string, { actor: string; device: string; count: number }>();
-  for (const each of ready) {
-    if (each.host !== host) continue;
-    const place = placeOf(each.actor, host, each.device);
-    mine.set(place, { actor: each.actor, device: each.device, count: (mine.get(place)?.count ?? 0) + each.count });
-  }
-  return [...mine.values()].flatMap(({ actor, device, count }) => {
-    const places = placement.get(actor);
-    const met = done.get(actor);
-    if (places === undefined || met === undefined || met.wish !== wishOf(places) || nowMs - met.sinceMs < SETTLED_AFTER_MS) return [];
-    const wanted = places.find((place) => place.host === host && place.device === device)?.count ?? 0;
-    return count > wanted ? [{ actor, device, count: count - wanted }] : [];
-  });
+/** Whether hosts may remove what they have of the actor beyond their places, ready or not. */
+export function maySettle(placement: Placement, actor: string, done: Fulfilled, nowMs: number): boolean {
+  const places = placement.get(actor);
+  const met = done.get(actor);
+  return places !== undefined && met !== undefined && met.wish === wishOf(places) && nowMs - met.sinceMs >= SETTLED_AFTER_MS;
 }

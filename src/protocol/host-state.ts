@@ -29,6 +29,8 @@ export interface StatePause {
   readonly actor: string;
   readonly device: string;
   readonly reason: string;
+  /** It may be tried again; it was not ready since. */
+  readonly due?: boolean;
 }
 
 export interface StateActor {
@@ -60,6 +62,8 @@ export interface HostState {
   readonly devices: readonly StateDevice[];
   /** Names of modules a cluster's desired state may run here. */
   readonly modules: readonly string[];
+  /** It can get the model of every desired actor: it reaches the store. */
+  readonly fetches?: boolean;
   readonly paused: readonly StatePause[];
   readonly actors: readonly StateActor[];
 }
@@ -102,7 +106,7 @@ const badField = (shape: Shape, value: Readonly<Record<string, unknown>>): strin
 
 const device = matches(DEVICE);
 const deviceShape: Shape = { id: device, capacity: optional((value) => isCount(value) && value > 0), usable: flag };
-const pauseShape: Shape = { actor: token, device, reason: (value) => typeof value === 'string' && value.length <= STATE_REASON_MAX };
+const pauseShape: Shape = { actor: token, device, reason: (value) => typeof value === 'string' && value.length <= STATE_REASON_MAX, due: optional(flag) };
 const actorShape: Shape = {
   name: token, hash: matches(HASH), wanted: isCount, ready: isCount, device: optional(device), singleton: optional(flag), epoch: optional(isCount), idempotent: flag, queue: isCount,
 };
@@ -115,6 +119,7 @@ const stateShape: Shape = {
   connection: optional(record(connectionShape)),
   devices: listOf(record(deviceShape), STATE_DEVICES_MAX),
   modules: listOf(token, STATE_MODULES_MAX),
+  fetches: optional(flag),
   paused: listOf(record(pauseShape), STATE_PAUSED_MAX),
   actors: listOf(record(actorShape), STATE_ACTORS_MAX),
 };

@@ -70,6 +70,24 @@ describe('NATS bus: connecting', () => {
     await nats.remove();
   });
 
+  test('unsubscribe: what the server has sent already is handled, and nothing that was asked vanishes', WATCHDOG, async () => {
+    const nats = await startTestNats({ conf: 'host: 127.0.0.1' });
+    const worker = await connectNats({ servers: nats.url }, outside, 10_000);
+    const caller = await connectNats({ servers: nats.url }, outside, 10_000);
+    let handled = 0;
+    const subscription = worker.subscribe('work', (message) => {
+      message.respond(bytes('done'));
+      if (++handled === 50) subscription.unsubscribe();
+    }, { queue: 'workers' });
+    await worker.flush(LONG_MS);
+    const results = await Promise.allSettled(Array.from({ length: 2000 }, () => caller.request('work', bytes(''), { timeoutMs: 5000 })));
+    const codes = new Set(results.flatMap((result) => (result.status === 'rejected' ? [(result.reason as { code: string }).code] : [])));
+    assert.deepEqual([...codes], handled === 2000 ? [] : ['NO_RESPONDERS']);
+    assert.equal(results.filter(({ status }) => status === 'fulfilled').length, handled);
+    await Promise.all([worker.close(), caller.close()]);
+    await nats.remove();
+  });
+
   test('close before the server exists: ends at once', WATCHDOG, async () => {
     const bus = createNatsBus({ servers: `127.0.0.1:${await freePort()}` }, outside);
     await bus.close();

@@ -25,6 +25,7 @@ test('a host answers for an actor it does not have through one that has it', { t
   assert.deepEqual(said(answer.outputs), ['echo', 'far']);
   assert.match(answer.servedBy, /^two\/there-/);
   await assert.rejects(one.host.infer('nowhere', act('echo')), { code: 'NOT_FOUND' });
+  await until(() => two.host.infer('here', act('echo')).catch(() => undefined), 'host two knows host one');
   // A module's nested call goes the same way.
   const nested = await two.host.infer('there', act('ask', 'here', 'echo', 'back'));
   assert.deepEqual(said(nested.outputs), ['echo', 'back']);
