@@ -9,6 +9,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Socket } from 'node:net';
+import { CellLimit, type LimitClock } from './cell-limit.js';
 import { unbornLane } from './cell-unborn.js';
 import { cellSocketFd } from '../protocol/cell-order.js';
 import type { CellOrder } from '../protocol/cell-order.js';
@@ -31,6 +32,8 @@ export interface CellLanesOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Longest message a cell may claim to send; 1 GiB. */
   readonly messageBytesMax?: number;
+  /** Of the time limits on the way out; the machine's by default. */
+  readonly clock?: LimitClock;
   readonly log?: Log;
 }
 
@@ -97,12 +100,13 @@ class CellLane implements Lane {
   #exit: LaneExit | undefined;
   #stopping = false;
   /** The one time limit on the way out: each later stage replaces the one before. */
-  #timer: NodeJS.Timeout | undefined;
+  readonly #limit: CellLimit;
 
   constructor(order: LaneOrder, child: ChildProcess, options: CellLanesOptions, zombies: Set<ChildProcess>) {
     this.#order = order;
     this.#log = options.log;
     this.#zombies = zombies;
+    this.#limit = new CellLimit(options.clock);
     this.#child = child;
     this.pid = child.pid ?? 0;
     this.#socket = child.stdio[cellSocketFd] as unknown as Socket;
@@ -137,7 +141,7 @@ class CellLane implements Lane {
     if (this.#stopping || this.#cause) return;
     this.#stopping = true;
     this.#send(encodeNumber('unload'));
-    this.#within(budgetMs, () => this.kill('killed', `did not stop within ${budgetMs} ms`));
+    this.#limit.set(budgetMs, () => this.kill('killed', `did not stop within ${budgetMs} ms`));
   }
 
   kill(reason: ExitReason, detail: string): void {
@@ -145,7 +149,7 @@ class CellLane implements Lane {
     this.#cause ??= { reason, detail };
     if (this.#childEnded) return;
     this.#child.kill('SIGKILL');
-    this.#within(killMs, () => {
+    this.#limit.set(killMs, () => {
       this.#zombies.add(this.#child);
       this.#report();
     });
@@ -167,7 +171,7 @@ class CellLane implements Lane {
       this.#zombies.delete(child);
       this.#cause ??= causeOf(code, signal);
       if (this.#socket.closed) this.#report();
-      else this.#within(drainMs, () => this.#report());
+      else this.#limit.set(drainMs, () => this.#report());
     });
     const spawned = new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
@@ -196,7 +200,7 @@ class CellLane implements Lane {
     this.#socket.on('error', () => {});
     this.#socket.on('close', () => {
       if (this.#childEnded) this.#report();
-      else this.#within(leaveMs, () => this.kill('crashed', 'closed its socket and went on living'));
+      else this.#limit.set(leaveMs, () => this.kill('crashed', 'closed its socket and went on living'));
     });
   }
 
@@ -217,7 +221,7 @@ class CellLane implements Lane {
       case messageType.ended: {
         const { reason, detail } = decodeJson('ended', bytes);
         this.#cause ??= { reason: reason as ExitReason, detail };
-        this.#within(leaveMs, () => this.kill('crashed', detail));
+        this.#limit.set(leaveMs, () => this.kill('crashed', detail));
         return;
       }
       default:
@@ -225,16 +229,11 @@ class CellLane implements Lane {
     }
   }
 
-  #within(delayMs: number, otherwise: () => void): void {
-    clearTimeout(this.#timer);
-    if (delayMs < timerMsMax) this.#timer = setTimeout(otherwise, delayMs);
-  }
-
   #report(): void {
     if (this.#exit) return;
     const exit = this.#cause!;
     this.#exit = exit;
-    clearTimeout(this.#timer);
+    this.#limit.clear();
     this.#socket.destroy();
     this.#calls.end(exit.detail);
     for (const answer of this.#pings) answer(false);
@@ -243,9 +242,6 @@ class CellLane implements Lane {
     for (const listener of this.#listeners) listener(exit);
   }
 }
-
-/** Longer delays overflow Node's timers and fire at once. */
-const timerMsMax = 2 ** 31 - 1;
 
 /** Signals a process gives itself when it breaks; any other comes from outside. */
 const faults: readonly NodeJS.Signals[] = ['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP', 'SIGSYS'];

@@ -10,11 +10,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Lane, LoadReply, RunReply } from '../ports.js';
+import type { LoadReply, RunReply } from '../ports.js';
 import { emptyBook, judgeGolden, type GoldenBook } from '../policy/golden.js';
 import type { ActorSpec } from '../spec/actor.js';
 import type { TensorLiteral } from '../spec/fields.js';
-import type { ProofResult } from '../supervision/replica.js';
+import type { ProofResult, ProvingLane } from '../supervision/replica.js';
 import { firstDifference } from '../tensor/compare.js';
 import { elementBytes, elementCount, type NamedTensor, type TensorMetadata } from '../tensor/datatype.js';
 import { fromTyped } from '../tensor/typed.js';
@@ -53,14 +53,14 @@ export class Prover {
     this.#golden = golden && { inputs: tensorsOf(golden.inputs), outputs: tensorsOf(golden.outputs), tolerance: golden.tolerance };
   }
 
-  /** Bounded by the caller: a start time-out before traffic, pings and hangs afterwards. */
-  async prove(lane: Lane, loaded: Loaded): Promise<ProofResult> {
+  /** Bounded by the caller: a start time-out before traffic, pings and hangMs for each run afterwards. */
+  async prove(lane: ProvingLane, loaded: Loaded): Promise<ProofResult> {
     if (this.#golden) return this.#proveGolden(lane, this.#golden);
     if (this.options.spec.kind === 'module' || !loaded.metadata) return { ok: true, proof: 'loaded-only' };
     return this.#proveRecorded(lane, loaded);
   }
 
-  async #proveGolden(lane: Lane, golden: { inputs: Outputs; outputs: Outputs; tolerance: number }): Promise<ProofResult> {
+  async #proveGolden(lane: ProvingLane, golden: { inputs: Outputs; outputs: Outputs; tolerance: number }): Promise<ProofResult> {
     const reply = await this.#ask(lane, golden.inputs, golden.outputs.map(({ name }) => name));
     if (!reply) return { ok: false, detail: 'ended while it answered its golden input' };
     if (!reply.ok) return { ok: false, detail: `failed on its golden input: ${reply.message}` };
@@ -68,7 +68,7 @@ export class Prover {
     return difference === undefined ? { ok: true, proof: 'golden' } : { ok: false, detail: `answered its golden input wrong: ${difference}` };
   }
 
-  async #proveRecorded(lane: Lane, loaded: Loaded): Promise<ProofResult> {
+  async #proveRecorded(lane: ProvingLane, loaded: Loaded): Promise<ProofResult> {
     const key = this.#key(loaded.runtime);
     if (this.#unrecordable.has(key)) return { ok: true, proof: 'loaded-only' };
     const questions = recordableInputs(loaded.metadata!.inputs);
@@ -109,7 +109,7 @@ export class Prover {
     return { ok: true, proof: 'loaded-only' };
   }
 
-  async #ask(lane: Lane, inputs: Outputs, outputs?: readonly string[]): Promise<RunReply | undefined> {
+  async #ask(lane: ProvingLane, inputs: Outputs, outputs?: readonly string[]): Promise<RunReply | undefined> {
     const { spec, nextRunId, deviceFailed } = this.options;
     const reply = await lane.run({ id: nextRunId(), requestId: 'golden', inputs, ...(outputs && { outputs }), budgetMs: spec.startTimeoutMs, path: [spec.name] });
     if (reply && !reply.ok && reply.deviceFatal) deviceFailed(reply.message);

@@ -95,10 +95,8 @@ type TimerEvent =
   | { readonly type: 'timer.delayOver'; readonly trigger: string; readonly token: number }
   | { readonly type: 'timer.stopOverdue' };
 
-/** Of xstate: a child's logic threw, or came to its end. */
-type ActorEvent =
-  | { readonly type: `xstate.error.actor.${string}`; readonly actorId: string; readonly error: unknown }
-  | { readonly type: `xstate.done.actor.${string}`; readonly actorId: string; readonly output: unknown };
+/** A child's logic threw (`failure` says what), or came to its end. */
+export type ActorEnded = { readonly type: 'actor.ended'; readonly failure: string | undefined } & ChildIdentity;
 
 export type SupervisorEvent =
   | ChildEvent
@@ -108,7 +106,7 @@ export type SupervisorEvent =
   | { readonly type: 'reconfigure'; readonly limits: RestartLimits }
   | ({ readonly type: 'gate.granted' } & ChildIdentity)
   | TimerEvent
-  | ActorEvent;
+  | ActorEnded;
 
 /** What a step wants done; carried out in this order after the step. */
 export type Effect =
@@ -127,12 +125,19 @@ export type Effect =
 /** A step's working copy of the context. Steps change it and add effects; nothing is done before they return. */
 export type Draft = { -readonly [Field in keyof SupervisorContext]: SupervisorContext[Field] } & { effects: Effect[] };
 
-/** Name of an incarnation's actor: unique, so that a replaced child can never be mistaken for its successor. */
+/** Name of an incarnation, for its timers and its start slot. */
 export function keyOf({ id, incarnation }: ChildIdentity): string {
   return `${id}#${incarnation}`;
 }
 
-export function identityOf(key: string): ChildIdentity {
-  const cut = key.lastIndexOf('#');
-  return { id: key.slice(0, cut), incarnation: Number(key.slice(cut + 1)) };
+/**
+ * Name for the actor of the next incarnation: the first that no other has now. XState remembers every type of event a
+ * machine has ever seen for as long as the process lives, and an actor's name is part of some; names that grew with the
+ * incarnations, or with the ids of children that come and go, would be a leak.
+ */
+export function freeActorName(...taken: readonly Readonly<Record<string, AnyActorRef>>[]): string {
+  const names = new Set(taken.flatMap((refs) => Object.values(refs).map(({ id }) => id)));
+  let number = 0;
+  while (names.has(`child-${number}`)) number++;
+  return `child-${number}`;
 }

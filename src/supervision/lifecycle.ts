@@ -11,9 +11,8 @@ import { findChild, patchChild, processGone } from '../policy/children.js';
 import { isCleanExit } from '../policy/restart.js';
 import { startFailed, startSucceeded, withoutProcess } from '../policy/supervise.js';
 import type { ChildIdentity, ChildSpec } from './child.js';
-import { describe } from './child.js';
 import type { DeadlineEvent, Draft, PendingStart, Reply, SupervisorEvent } from './context.js';
-import { identityOf, keyOf } from './context.js';
+import { keyOf } from './context.js';
 import { extendIfLate, startDeadline, type Deadline } from '../policy/deadline.js';
 import type { ReportContext, SupervisorReport } from './reports.js';
 
@@ -174,10 +173,10 @@ export function childExited(draft: Draft, event: SupervisorEvent): void {
 
 /** The logic of a child threw, or came to its end; usually it has said so before, and this is dropped. */
 export function actorEnded(draft: Draft, event: SupervisorEvent): void {
-  if (!('actorId' in event)) return;
-  const child = present(draft, identityOf(event.actorId));
+  if (event.type !== 'actor.ended') return;
+  const child = present(draft, event);
   if (!child) return;
-  if ('error' in event) ended(draft, child, { reason: 'crashed', detail: describe(event.error) }, { charge: true });
+  if (event.failure !== undefined) ended(draft, child, { reason: 'crashed', detail: event.failure }, { charge: true });
   else ended(draft, child, { reason: 'normal', detail: 'done' }, { charge: true });
 }
 

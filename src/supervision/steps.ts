@@ -10,6 +10,7 @@ import { findChild, idsOf, patchChild, statusOf } from '../policy/children.js';
 import { emptyWindow, firstSpecFault } from '../policy/restart.js';
 import type { ChildIdentity } from './child.js';
 import type { ChildView, Draft, SupervisorCall, SupervisorContext, SupervisorEvent, SupervisorView } from './context.js';
+import { keyOf } from './context.js';
 import { orderKill, orderStop, releaseSlot, report, setDown, startChild } from './lifecycle.js';
 import { settingsOf, type RestartLimits } from './options.js';
 
@@ -193,7 +194,7 @@ export function noteReadiness(draft: Draft, event: SupervisorEvent): void {
   report(draft, { type: isReady ? 'child-ready' : 'child-unready', child: identity });
   if (isReady) {
     draft.ledger = { ...draft.ledger, children: patchChild(draft.ledger.children, event.id, { readySince: now }) };
-    if (draft.settings.startedWhen === 'spawned') releaseSlot(draft, `${event.id}#${event.incarnation}`);
+    if (draft.settings.startedWhen === 'spawned') releaseSlot(draft, keyOf(event));
   } else {
     draft.ledger = readinessEnded(draft.ledger, event.id, now, draft.settings.resetAfterMs);
   }

@@ -12,10 +12,10 @@
 import type { AnyActorLogic, AnyActorRef } from 'xstate';
 import { setup } from 'xstate';
 import { newLedger } from '../policy/supervise.js';
-import type { ChildInput, ChildSpec } from './child.js';
+import type { ChildIdentity, ChildInput, ChildSpec } from './child.js';
 import { describe } from './child.js';
-import type { Draft, Effect, SupervisorContext, SupervisorEnd, SupervisorEvent } from './context.js';
-import { keyOf } from './context.js';
+import type { ActorEnded, Draft, Effect, SupervisorContext, SupervisorEnd, SupervisorEvent } from './context.js';
+import { freeActorName, keyOf } from './context.js';
 import * as life from './lifecycle.js';
 import type { SupervisorInput, SupervisorOptions } from './options.js';
 import { settingsOf } from './options.js';
@@ -53,9 +53,12 @@ const act = (step: Step) =>
           if ('failure' in prepared) {
             enqueue.raise({ type: 'child.startFailed', ...identity, reason: 'crashed', detail: prepared.failure });
           } else {
-            enqueue.assign(({ context: now, spawn }) => ({
-              refs: { ...now.refs, [spec.id]: (spawn as unknown as Spawn)(prepared.logic, { id: keyOf(identity), input: prepared.input }) },
-            }));
+            enqueue.assign(({ context: now, spawn }) => {
+              const name = freeActorName(context.refs, now.refs);
+              const ref = (spawn as unknown as Spawn)(prepared.logic, { id: name, input: prepared.input });
+              watchEnd(ref, identity, (ended) => self.send(ended));
+              return { refs: { ...now.refs, [spec.id]: ref } };
+            });
           }
           break;
         }
@@ -81,6 +84,20 @@ const act = (step: Step) =>
       }
     }
   });
+
+/**
+ * XState names a child that ended by its actor's name, which its successor may have by the time it is heard. So the end
+ * is told here with the incarnation in it. An actor that was stopped completes too, and tells nothing.
+ */
+function watchEnd(ref: AnyActorRef, identity: ChildIdentity, tell: (ended: ActorEnded) => void): void {
+  ref.subscribe({
+    error: (error) => tell({ type: 'actor.ended', ...identity, failure: describe(error) }),
+    complete: () => {
+      const { status } = ref.getSnapshot() as { readonly status: string };
+      if (status === 'done') tell({ type: 'actor.ended', ...identity, failure: undefined });
+    },
+  });
+}
 
 /** A throw of the start function is a failed start. */
 function prepare(spec: ChildSpec, own: ChildInput): { logic: ChildSpec['start']['logic']; input: object } | { failure: string } {
@@ -220,8 +237,9 @@ export const supervisorMachine = base
       'child.ready': { actions: 'noteReadiness' },
       'child.unready': { actions: 'noteReadiness' },
       'child.exited': { actions: 'childExited' },
-      'xstate.error.actor.*': { actions: 'actorEnded' },
-      'xstate.done.actor.*': { actions: 'actorEnded' },
+      'actor.ended': { actions: 'actorEnded' },
+      // Told by `actor.ended` already; a machine that does not take its child's error breaks with it.
+      'xstate.error.actor.*': {},
       'gate.granted': { actions: 'slotGranted' },
       'timer.startLate': { actions: 'startTookTooLong' },
       'timer.killDue': { actions: 'stopBudgetOver' },

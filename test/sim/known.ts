@@ -13,27 +13,5 @@ interface Known {
   explains(violation: Violation, history: History): boolean;
 }
 
-export const known: readonly Known[] = [
-  {
-    invariant: 'no idling',
-    weakness: 'supervision/replica: freshness is judged by a late timer too, and a replica found stale is out of routing until the next look',
-    explains: ({ detail }, history) => {
-      const fromMs = Number(/from ([\d.]+)/.exec(detail)?.[1]);
-      return history.actors.some(({ freshMs }) => freshMs < 10_000 && history.stalledMs(fromMs - 2 * freshMs, fromMs) > 0);
-    },
-  },
-  {
-    invariant: 'suspects alone',
-    weakness: 'serving/dispatcher: a suspect that has a second copy on another lane when its first one dies is no suspect afterwards',
-    explains: ({ detail }, history) => {
-      const request = [...history.requests.values()].find(({ submitted }) => detail.split(/\W+/).includes(submitted.request) && hadTwoCopies(submitted.request, history));
-      return request !== undefined;
-    },
-  },
-];
-
-function hadTwoCopies(id: string, { requests }: History): boolean {
-  const { runs } = requests.get(id)!;
-  return runs.some((run) => run.lane.died && run.lane.exited && !run.answered && runs.some((other) => other !== run && other.posted.index < run.lane.exited!.index &&
-    !(other.answered && other.answered.index < run.lane.exited!.index) && !(other.lane.exited && other.lane.exited.index < run.lane.exited!.index)));
-}
+/** None at present. */
+export const known: readonly Known[] = [];

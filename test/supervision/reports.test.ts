@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createActor, setup } from 'xstate';
 import { supervisorMachine } from '../../src/supervision/index.js';
 import { SimClock } from '../support/sim-clock.js';
-import { Stage } from '../support/stage.js';
+import { machineChildren, Stage } from '../support/stage.js';
 
 test('a crash, as an operator reads it', () => {
   const stage = new Stage();
@@ -71,7 +71,27 @@ test('a child machine that breaks in an action is a crash, one that reaches its 
     const stage = new Stage();
     stage.boot({ children: [{ ...stage.child('m', { restart: 'temporary' }), start: { logic: machine } }] });
     assert.deepEqual(stage.phases, ['m:running#1']);
-    (stage.root.getSnapshot().children as Record<string, { send(event: object): void }>)['m#1']!.send({ type: event });
+    stage.root.getSnapshot().context.refs['m']!.send({ type: event });
     assert.deepEqual([stage.phases, stage.of('child-exit').map((report) => report.reason)], [[], [reason]]);
   }
+});
+
+test('a child machine that says its end and then ends, restarted at once: the end is not taken for that of its successor', () => {
+  const machine = setup({}).createMachine({
+    context: ({ input }) => input as { id: string; incarnation: number },
+    entry: ({ context: { id, incarnation }, self }) => { self._parent?.send({ type: 'child.started', id, incarnation }); },
+    initial: 'on',
+    states: {
+      on: { on: { finish: 'off' } },
+      off: {
+        type: 'final',
+        entry: ({ context: { id, incarnation }, self }) => { self._parent?.send({ type: 'child.exited', id, incarnation, reason: 'hung', detail: 'said' }); },
+      },
+    },
+  });
+  const stage = new Stage();
+  stage.boot({ intensity: 10, children: [{ ...stage.child('m'), start: { logic: machine } }] });
+  for (let round = 0; round < 3; round++) stage.root.getSnapshot().context.refs['m']!.send({ type: 'finish' });
+  assert.deepEqual([stage.phases, machineChildren(stage.root)], [['m:running#4'], ['child-0']]);
+  assert.deepEqual(stage.of('child-exit').map(({ child, reason }) => `${child.incarnation} ${reason}`), ['1 hung', '2 hung', '3 hung']);
 });

@@ -87,7 +87,7 @@ test('kill of a supervisor: its children are killed side by side, no orphan stay
   stage.call({ type: 'terminateChild', id: 's' });
   assert.deepEqual(stage.news(), ['kill c#1', 'exit c#1 killed', 'kill b#1', 'exit b#1 killed', 'kill a#1', 'exit a#1 killed']);
   assert.deepEqual(stage.phases, ['z:running#1', 's:stopped#1']);
-  assert.deepEqual(machineChildren(stage.root), ['z#1']);
+  assert.deepEqual(machineChildren(stage.root), ['child-0']);
 });
 
 test('kill of a supervisor with an undead child: it ends within the grace its parent grants', () => {

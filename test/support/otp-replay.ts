@@ -204,9 +204,9 @@ class World {
     const snapshot = below.getSnapshot();
     if (snapshot.status !== 'active') return undefined;
     if (below === this.#root && id === this.#rootId) return below;
-    for (const [key, ref] of Object.entries(snapshot.children) as [string, SupervisorRef][]) {
+    for (const [childId, ref] of Object.entries(snapshot.context.refs) as [string, SupervisorRef][]) {
       if (!('machine' in ref.getSnapshot())) continue;
-      if (key.startsWith(`${id}#`)) return ref;
+      if (childId === id) return ref;
       const found = this.#find(id, ref);
       if (found) return found;
     }
