@@ -4,7 +4,7 @@
  */
 import type { ExitReason } from './errors.js';
 import type { Encoded, InferRequest, InferResponse } from './protocol/infer.js';
-import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
+import type { CheckpointCall, CheckpointReply, LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
 
 /** Opaque; hand it back to `clearTimeout`. */
 export type TimerHandle = unknown;
@@ -33,7 +33,7 @@ export interface Log {
   log(level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
-export type { LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
+export type { CheckpointCall, CheckpointReply, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './protocol/task.js';
 
 // ---------------------------------------------------------------------------------------------------------------- bus
 
@@ -110,6 +110,8 @@ export interface LaneExit {
 export interface LaneHost {
   /** `context.infer`. Must settle; resolves with a failure value instead of rejecting. */
   nestedCall(call: NestedCall): Promise<NestedReply>;
+  /** `context.checkpoint`; the same. Absent: this host keeps none. */
+  checkpoint?(call: CheckpointCall): Promise<CheckpointReply>;
   log(line: LaneLog): void;
 }
 

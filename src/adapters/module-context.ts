@@ -1,5 +1,6 @@
 /**
- * The `context` a module's `run` and `load` get: nested calls, logs, the run's signal and what is left of its budget.
+ * The `context` a module's `run` and `load` get: nested calls, checkpoints, logs, the run's signal and what is
+ * left of its budget.
  *
  * The signal and its timer are made when the module first asks for the signal: most runs are shorter than making them.
  * An aborted signal is advice. Nothing here stops a module that does not listen.
@@ -10,7 +11,8 @@ import { namedTensors, typedRecord } from '../tensor/typed.js';
 import type { ErrorCode } from '../errors.js';
 import type { TensorLike, TypedTensor } from '../tensor/typed.js';
 import type { SessionHost } from '../protocol/session.js';
-import type { LaneLog, NestedReply, RunTask } from '../protocol/task.js';
+import { storeValueBytesMax } from '../protocol/store-keys.js';
+import type { CheckpointReply, LaneLog, NestedReply, RunTask } from '../protocol/task.js';
 
 export interface NestedOptions {
   /** Outputs to compute; all when absent. */
@@ -28,8 +30,24 @@ export interface ModuleLog {
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+/**
+ * What a singleton's next owner goes on from, wherever it starts. Both reject with an Error that has `code` (one of
+ * regrow's), `retryable` and perhaps `outcome: 'unknown'`: without a store, for an actor that is no singleton, and when
+ * another host owns it by now.
+ */
+export interface ModuleCheckpoint {
+  /** What was saved last, here or by an earlier owner; undefined: nothing yet. */
+  load(): Promise<Uint8Array | undefined>;
+  /**
+   * Replaces what was saved before. Once it resolves, every later owner loads these bytes or newer ones. At most
+   * 1,000,000 bytes (PAYLOAD_TOO_LARGE); they may be written to again as soon as this returns.
+   */
+  save(bytes: Uint8Array): Promise<void>;
+}
+
 export interface ModuleLoadContext {
   readonly log: ModuleLog;
+  readonly checkpoint: ModuleCheckpoint;
 }
 
 export interface ModuleContext extends ModuleLoadContext {
@@ -58,7 +76,7 @@ export interface RunContext extends ModuleContext {
 }
 
 export function loadContext(host: SessionHost): ModuleLoadContext {
-  return { log: moduleLog(host) };
+  return { log: moduleLog(host), checkpoint: moduleCheckpoint(host) };
 }
 
 export function runContext(task: RunTask, host: SessionHost): RunContext {
@@ -81,6 +99,9 @@ export function runContext(task: RunTask, host: SessionHost): RunContext {
   return {
     requestId: task.requestId,
     epoch: task.epoch,
+    get checkpoint() {
+      return moduleCheckpoint(host);
+    },
     get log() {
       return (log ??= moduleLog(host));
     },
@@ -101,7 +122,7 @@ export function runContext(task: RunTask, host: SessionHost): RunContext {
         runId: task.id, actor, inputs: namedTensors(inputs), ...(outputs && { outputs }), ...(timeoutMs !== undefined && { timeoutMs }),
       };
       const reply = await untilAborted(host.nested(call), signal);
-      if (!reply.ok) throw nestedError(actor, reply);
+      if (!reply.ok) throw failureError(actor, reply);
       return { outputs: typedRecord(reply.outputs) };
     },
     abort: () => abort('the caller is gone'),
@@ -126,10 +147,29 @@ async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefi
   }
 }
 
-function nestedError(actor: string, reply: Extract<NestedReply, { ok: false }>): Error {
+function moduleCheckpoint(host: SessionHost): ModuleCheckpoint {
+  return {
+    async load() {
+      const reply = await host.checkpoint({ op: 'load' });
+      if (!reply.ok) throw failureError('checkpoint', reply);
+      // A copy: what came may be a view into a larger message.
+      return reply.bytes?.slice();
+    },
+    async save(bytes) {
+      if (!(bytes instanceof Uint8Array)) throw new TypeError(`a checkpoint is a Uint8Array, got ${bytes === null ? 'null' : typeof bytes}`);
+      if (bytes.byteLength > storeValueBytesMax) {
+        throw failureError('checkpoint', { ok: false, code: 'PAYLOAD_TOO_LARGE', message: `it has ${bytes.byteLength} bytes, at most ${storeValueBytesMax} are kept` });
+      }
+      const reply = await host.checkpoint({ op: 'save', bytes });
+      if (!reply.ok) throw failureError('checkpoint', reply);
+    },
+  };
+}
+
+function failureError(what: string, reply: Extract<NestedReply | CheckpointReply, { ok: false }>): Error {
   const code: ErrorCode = reply.code;
   const retryable = errorCodes[code].retryable && reply.outcome === undefined;
-  return Object.assign(new Error(`${actor}: ${reply.message}`), { code, retryable, ...(reply.outcome && { outcome: reply.outcome }) });
+  return Object.assign(new Error(`${what}: ${reply.message}`), { code, retryable, ...(reply.outcome && { outcome: reply.outcome }) });
 }
 
 function moduleLog(host: SessionHost): ModuleLog {

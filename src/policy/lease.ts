@@ -26,6 +26,15 @@ export function ownerMayServe(nowMs: number, sentOfLastAckMs: number | undefined
   return sentOfLastAckMs !== undefined && nowMs - sentOfLastAckMs <= renewDeadlineMs && suspendedMs <= SUSPENDED_MAX_MS;
 }
 
+/** How far each clock that runs on during a suspension is ahead of the monotonic one; only differences mean anything. */
+export const clockLeads = (wakefulClocksMs: readonly number[], nowMs: number): readonly number[] => wakefulClocksMs.map((clockMs) => clockMs - nowMs);
+
+/** How long the machine was suspended between two readings of `clockLeads`, as far as its clocks tell; also when one was set forward. */
+export function suspendedMs(then: readonly number[], now: readonly number[]): number {
+  // A clock that is there only once tells nothing: NaN, which refuses.
+  return then.length === now.length ? Math.max(0, ...now.map((leadMs, index) => leadMs - then[index]!)) : NaN;
+}
+
 export interface TakeOverFacts {
   /** When this candidate saw the owner's lease change last, or first looked and found none. */
   readonly lastChangeSeenMs: number;
@@ -64,15 +73,50 @@ export function nextEpoch(known: Iterable<number>, rolledBack: boolean): number 
   return highest + (rolledBack ? ROLL_BACK_GAP : 1);
 }
 
+/** The store lost something: its leader is behind what somebody saw, or an epoch somebody named is not in it. */
+export function rolledBack(facts: { readonly highestSeen: number; readonly leaderSequence: number; readonly epochs: Iterable<{ readonly newest: number; readonly known: number }> }): boolean {
+  if (storeRolledBack(facts.highestSeen, facts.leaderSequence)) return true;
+  for (const { newest, known } of facts.epochs) if (newest < known) return true;
+  return false;
+}
+
+/** What a key of `own` says of the actor, for somebody who wants it. */
+export type Standing =
+  /** No key yet, given back, or the very process that asks. */
+  | { readonly kind: 'free' }
+  /** Its owner said that it stopped everything and never comes back. */
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'owned'; readonly lastChangeSeenMs: number };
+
+/**
+ * @param beganMs when the leader read that the facts come from began: a lease must have been out by then
+ * @param facts.leaderConfirms is true by that read
+ */
+export function claim(standing: Standing, facts: { readonly leaseMs: number; readonly ownLeaseValid: boolean; readonly rolledBackForMs: number | undefined; readonly braked: boolean }, beganMs: number): TakeOverVerdict {
+  const { leaseMs, ownLeaseValid, rolledBackForMs, braked } = facts;
+  return candidateMayTake({
+    // Nobody is declared dead where nobody is in charge: neither age nor brake counts.
+    lastChangeSeenMs: standing.kind === 'owned' ? standing.lastChangeSeenMs : -Infinity,
+    leaseMs, ownLeaseValid, leaderConfirms: true,
+    braked: braked && standing.kind === 'owned',
+    ...(rolledBackForMs !== undefined && { rolledBackForMs }),
+  }, beganMs);
+}
+
+/** How long keys of processes that are gone are kept, by the observer's own clock. */
+export const LEASE_KEPT_MS = 24 * 3_600_000;
+
 // -------------------------------------------------------------------------------------------------------------- keys
 
 export type StoreKey =
   | { readonly kind: 'lease' | 'fence'; readonly host: string; readonly incarnation: string }
-  | { readonly kind: 'own'; readonly actor: string; readonly epoch: number };
+  | { readonly kind: 'own' | 'check'; readonly actor: string; readonly epoch: number };
 
 export const leaseKey = (host: string, incarnation: string): string => `lease.${host}.${incarnation}`;
 export const fenceKey = (host: string, incarnation: string): string => `fence.${host}.${incarnation}`;
 export const ownKey = (actor: string, epoch: number): string => `own.${actor}.${epoch}`;
+/** Of what the owner of that epoch saved last (`context.checkpoint`). */
+export const checkKey = (actor: string, epoch: number): string => `check.${actor}.${epoch}`;
 
 const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
 /** One spelling per epoch: with leading zeros two creates of one epoch could both win. */
@@ -83,7 +127,7 @@ export function parseStoreKey(key: string): StoreKey | undefined {
   const [kind, name, last, ...more] = key.split('.');
   if (name === undefined || last === undefined || more.length > 0 || !TOKEN.test(name)) return undefined;
   if (kind === 'lease' || kind === 'fence') return TOKEN.test(last) ? { kind, host: name, incarnation: last } : undefined;
-  if (kind !== 'own' || !EPOCH.test(last) || !Number.isSafeInteger(Number(last))) return undefined;
+  if ((kind !== 'own' && kind !== 'check') || !EPOCH.test(last) || !Number.isSafeInteger(Number(last))) return undefined;
   return { kind, actor: name, epoch: Number(last) };
 }
 

@@ -1,17 +1,19 @@
 /**
- * The host's half of a lane's protocol: which promise an answer belongs to, and who serves a module's nested call.
+ * The host's half of a lane's protocol: which promise an answer belongs to, and who serves a module's nested calls
+ * and keeps its checkpoints.
  *
  * Written once for threads and cells: whoever owns it passes bytes in and out. It never decides that a lane has ended;
  * its owner calls `end`, after which nothing is pending and everything new is answered at once.
  */
 import {
-  decodeJson, decodeNestedCall, decodeRunReply, encodeJson, encodeNestedReply, encodeNumber, encodeRun, messageType, typeOf,
+  decodeCheckpointCall, decodeJson, decodeNestedCall, decodeRunReply, encodeCheckpointReply, encodeJson, encodeNestedReply, encodeNumber, encodeRun, messageType, typeOf,
 } from './task-codec.js';
 import type { Message } from './frames.js';
-import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
+import type { CheckpointCall, CheckpointReply, LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
 
 export interface CallsHost {
   nestedCall(call: NestedCall): Promise<NestedReply>;
+  checkpoint?(call: CheckpointCall): Promise<CheckpointReply>;
   log(line: LaneLog): void;
 }
 
@@ -64,6 +66,11 @@ export class LaneCalls {
       case messageType.nestedCall:
         void this.#serve(decodeNestedCall(bytes));
         return true;
+      case messageType.checkpointCall: {
+        const { callId, call } = decodeCheckpointCall(bytes);
+        void this.#keep(callId, call);
+        return true;
+      }
       case messageType.log:
         this.#host.log(decodeJson('log', bytes));
         return true;
@@ -91,7 +98,19 @@ export class LaneCalls {
     }
     if (this.#ended === undefined) this.#send(encodeNestedReply(call.callId, reply));
   }
+
+  async #keep(callId: number, call: CheckpointCall): Promise<void> {
+    let reply: CheckpointReply;
+    try {
+      reply = (await this.#host.checkpoint?.(call)) ?? keepsNone;
+    } catch (error) {
+      reply = { ok: false, code: 'INTERNAL', message: String(error) };
+    }
+    if (this.#ended === undefined) this.#send(encodeCheckpointReply(callId, reply));
+  }
 }
+
+const keepsNone: CheckpointReply = { ok: false, code: 'UNAVAILABLE', message: 'this host keeps no checkpoints' };
 
 function lost(detail: string): LoadReply {
   return { ok: false, message: `the lane ended before the load was answered: ${detail}`, permanent: false, deviceFatal: false };

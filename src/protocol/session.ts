@@ -5,7 +5,7 @@
  * replies, also here: what a session throws out of `run` is answered as INTERNAL, never as the end of the lane.
  */
 import type { ModelMetadata } from '../tensor/datatype.js';
-import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
+import type { CheckpointCall, CheckpointReply, LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
 
 export interface Session {
   readonly metadata?: ModelMetadata;
@@ -24,6 +24,7 @@ export type LoadFailure = Extract<LoadReply, { ok: false }>;
 /** What a session may ask while it lives. */
 export interface SessionHost {
   nested(call: Omit<NestedCall, 'callId'>): Promise<NestedReply>;
+  checkpoint(call: CheckpointCall): Promise<CheckpointReply>;
   log(line: LaneLog): void;
 }
 

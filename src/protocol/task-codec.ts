@@ -12,11 +12,11 @@ import type { Datatype, NamedTensor } from '../tensor/datatype.js';
 import { alignedTo8, ByteReader, ByteWriter } from './byte-writer.js';
 import { ProtocolError } from './frames.js';
 import type { Message, Priority } from './frames.js';
-import type { LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
+import type { CheckpointCall, CheckpointReply, LaneLog, LoadReply, LoadTask, NestedCall, NestedReply, RunReply, RunTask } from './task.js';
 
 export const messageType = {
   load: 1, loadReply: 2, run: 3, runReply: 4, nestedCall: 5, nestedReply: 6, cancel: 7, log: 8,
-  unload: 9, unloadReply: 10, ping: 11, pong: 12, started: 13, ended: 14,
+  unload: 9, unloadReply: 10, ping: 11, pong: 12, started: 13, ended: 14, checkpointCall: 15, checkpointReply: 16,
 } as const;
 export type MessageType = (typeof messageType)[keyof typeof messageType];
 
@@ -27,6 +27,7 @@ export type MessageType = (typeof messageType)[keyof typeof messageType];
 export function priorityOf(type: MessageType): Priority {
   if (type === messageType.cancel || type === messageType.ping || type === messageType.pong) return 0;
   if (type === messageType.nestedCall || type === messageType.nestedReply || type === messageType.log) return 1;
+  if (type === messageType.checkpointCall || type === messageType.checkpointReply) return 1;
   return 2;
 }
 
@@ -47,7 +48,7 @@ function start(type: MessageType): ByteWriter {
   return writer;
 }
 
-function finish(tensors: readonly NamedTensor[] = []): Message {
+function finish(tensors: readonly { readonly data: Uint8Array }[] = []): Message {
   const head = writer.takeAligned();
   const parts = [head];
   let byteLength = head.byteLength;
@@ -229,6 +230,51 @@ export function decodeNestedReply(bytes: Uint8Array): { callId: number; reply: N
   const reader = open(bytes);
   const callId = reader.number();
   return { callId, reply: reader.byte() === 1 ? { ok: true, outputs: readTensors(reader) } : readFailure(reader) };
+}
+
+// -------------------------------------------------------------------------------------------------------- checkpoints
+
+export function encodeCheckpointCall(callId: number, call: CheckpointCall): Message {
+  start(messageType.checkpointCall).number(callId);
+  return finishBytes(call.op === 'save' ? call.bytes : undefined);
+}
+
+export function decodeCheckpointCall(bytes: Uint8Array): { callId: number; call: CheckpointCall } {
+  const reader = open(bytes);
+  const callId = reader.number();
+  const saved = readBytes(reader);
+  return { callId, call: saved ? { op: 'save', bytes: saved } : { op: 'load' } };
+}
+
+export function encodeCheckpointReply(callId: number, reply: CheckpointReply): Message {
+  start(messageType.checkpointReply).number(callId);
+  writer.byte(reply.ok ? 1 : 0);
+  if (reply.ok) return finishBytes(reply.bytes);
+  writeFailure(reply);
+  return finish();
+}
+
+export function decodeCheckpointReply(bytes: Uint8Array): { callId: number; reply: CheckpointReply } {
+  const reader = open(bytes);
+  const callId = reader.number();
+  if (reader.byte() === 0) return { callId, reply: readFailure(reader) };
+  const loaded = readBytes(reader);
+  return { callId, reply: { ok: true, ...(loaded && { bytes: loaded }) } };
+}
+
+function finishBytes(bytes: Uint8Array | undefined): Message {
+  writer.number(bytes ? bytes.byteLength : absent);
+  return finish(bytes ? [{ data: bytes }] : []);
+}
+
+/** Must be the last field, as tensors. A view, as theirs. */
+function readBytes(reader: ByteReader): Uint8Array | undefined {
+  const byteLength = reader.number();
+  if (byteLength === absent) return undefined;
+  const { bytes } = reader;
+  const offset = alignedTo8(reader.offset);
+  if (!(byteLength >= 0) || offset + byteLength > bytes.byteLength) throw new ProtocolError('the checkpoint ends behind its message');
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + offset, byteLength);
 }
 
 // ------------------------------------------------------------------------------------------- one number, or some JSON

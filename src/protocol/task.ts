@@ -84,6 +84,15 @@ export type NestedReply =
   | { readonly ok: true; readonly outputs: readonly NamedTensor[] }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly outcome?: 'unknown' };
 
+/** `context.checkpoint` of a module, on its way to the host. At most `storeValueBytesMax` bytes. */
+export type CheckpointCall = { readonly op: 'load' } | { readonly op: 'save'; readonly bytes: Uint8Array };
+
+export type CheckpointReply =
+  /** `bytes`: of a load that found something. */
+  | { readonly ok: true; readonly bytes?: Uint8Array }
+  /** `outcome: 'unknown'`: it may have been saved. */
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly outcome?: 'unknown' };
+
 /** A line a module wrote with `context.log`. */
 export interface LaneLog {
   readonly level: 'debug' | 'info' | 'warn' | 'error';

@@ -1,13 +1,14 @@
 /**
- * The worker's half of a lane's protocol besides loads and runs: nested calls, logs, and which runs were canceled.
+ * The worker's half of a lane's protocol besides loads and runs: nested calls, checkpoints, logs, and which runs
+ * were canceled.
  *
  * A cancellation may come before its run, while the run waits its turn, while it runs or after it: only the first three
  * mean anything. It does no I/O and does not know sessions.
  */
-import { decodeNestedReply, decodeNumber, encodeJson, encodeNestedCall, messageType, typeOf } from './task-codec.js';
+import { decodeCheckpointReply, decodeNestedReply, decodeNumber, encodeCheckpointCall, encodeJson, encodeNestedCall, messageType, typeOf } from './task-codec.js';
 import type { Message } from './frames.js';
 import type { SessionHost } from './session.js';
-import type { NestedReply } from './task.js';
+import type { CheckpointReply, NestedReply } from './task.js';
 
 export class WorkerCalls {
   /** What a session may ask. */
@@ -15,6 +16,7 @@ export class WorkerCalls {
   /** A run that is under way was canceled. */
   onCancel: (runId: number) => void = () => {};
   readonly #nested = new Map<number, (reply: NestedReply) => void>();
+  readonly #checkpoints = new Map<number, (reply: CheckpointReply) => void>();
   readonly #waiting = new Set<number>();
   readonly #running = new Set<number>();
   readonly #canceled = new Set<number>();
@@ -27,6 +29,11 @@ export class WorkerCalls {
         const callId = ++this.#callId;
         this.#nested.set(callId, resolve);
         post(encodeNestedCall({ ...call, callId }));
+      }),
+      checkpoint: (call) => new Promise((resolve) => {
+        const callId = ++this.#callId;
+        this.#checkpoints.set(callId, resolve);
+        post(encodeCheckpointCall(callId, call));
       }),
       log: (line) => post(encodeJson('log', line)),
     };
@@ -56,6 +63,10 @@ export class WorkerCalls {
       const { callId, reply } = decodeNestedReply(bytes);
       this.#nested.get(callId)?.(reply);
       this.#nested.delete(callId);
+    } else if (typeOf(bytes) === messageType.checkpointReply) {
+      const { callId, reply } = decodeCheckpointReply(bytes);
+      this.#checkpoints.get(callId)?.(reply);
+      this.#checkpoints.delete(callId);
     } else if (typeOf(bytes) === messageType.cancel) {
       const runId = decodeNumber(bytes);
       if (this.#running.has(runId)) this.onCancel(runId);

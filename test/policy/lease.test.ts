@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
-  candidateMayTake, EPOCHS_KEPT, fenceKey, leaseKey, newestOwner, nextEpoch, ownerMayServe, ownersToPurge, ownKey, parseStoreKey, readEpoch, ROLL_BACK_BRAKE_MS, storeRolledBack,
+  candidateMayTake, checkKey, claim, clockLeads, EPOCHS_KEPT, fenceKey, leaseKey, newestOwner, nextEpoch, ownerMayServe, ownersToPurge, ownKey, parseStoreKey, readEpoch, ROLL_BACK_BRAKE_MS, rolledBack, storeRolledBack, suspendedMs,
   type EpochMarks, type TakeOverFacts,
 } from '../../src/policy/lease.js';
 
@@ -54,6 +54,7 @@ test('keys come back as they were made, and nothing else is taken for one', () =
     assert.deepEqual(parseStoreKey(leaseKey(name, incarnation)), { kind: 'lease', host: name, incarnation });
     assert.deepEqual(parseStoreKey(fenceKey(name, incarnation)), { kind: 'fence', host: name, incarnation });
     assert.deepEqual(parseStoreKey(ownKey(name, epoch)), { kind: 'own', actor: name, epoch });
+    assert.deepEqual(parseStoreKey(checkKey(name, epoch)), { kind: 'check', actor: name, epoch });
   }));
   for (const key of ['', 'own', 'own.a', 'own.a.0', 'own.a.01', 'own.a.-1', 'own.a.1.2', 'own.a.1e3', 'own.a.9999999999999999', 'own..1', 'own.a b.1', 'lease.a', `lease.a.${INC}.x`, `lease..${INC}`, 'lease.a.', 'desired.a.1']) {
     assert.equal(parseStoreKey(key), undefined, key);
@@ -84,4 +85,36 @@ test('high-water mark: once epoch e was read of an actor nothing lower is, and o
     }
     assert.equal(readEpoch(marks, 'a', NaN).accepted, false);
   }));
+});
+
+test('suspension: what any wakeful clock gained on the monotonic one; clocks that do not match refuse', () => {
+  const leads = clockLeads([1_000_000, 5000], 100);
+  assert.deepEqual(leads, [999_900, 4900]);
+  assert.equal(suspendedMs(leads, clockLeads([1_000_500, 5500], 600)), 0);
+  // The wall clock was set back meanwhile, the uptime tells all the same.
+  assert.equal(suspendedMs(leads, clockLeads([900_000, 8500], 600)), 3000);
+  assert.ok(Number.isNaN(suspendedMs(leads, [1])));
+  assert.equal(suspendedMs([], []), 0);
+});
+
+test('claim: nobody has to be waited for where nobody is in charge, and the brake is for those who are', () => {
+  const facts = { leaseMs: 18_000, ownLeaseValid: true, rolledBackForMs: undefined, braked: false };
+  for (const kind of ['free', 'ended'] as const) {
+    assert.equal(claim({ kind }, facts, 0).may, true);
+    assert.equal(claim({ kind }, { ...facts, braked: true }, 0).may, true);
+    assert.equal(claim({ kind }, { ...facts, ownLeaseValid: false }, 0).may, false);
+    assert.equal(claim({ kind }, { ...facts, rolledBackForMs: 1 }, 0).may, false);
+    assert.equal(claim({ kind }, { ...facts, rolledBackForMs: ROLL_BACK_BRAKE_MS }, 0).may, true);
+  }
+  const owned = { kind: 'owned', lastChangeSeenMs: 100 } as const;
+  assert.equal(claim(owned, facts, 18_099).may, false);
+  assert.equal(claim(owned, facts, 18_100).may, true);
+  assert.equal(claim(owned, { ...facts, braked: true }, 18_100).may, false);
+});
+
+test('roll-back: a leader behind what was seen, or an epoch that is in nobody\'s hands any more', () => {
+  const epochs = [{ newest: 4, known: 4 }, { newest: 9, known: 2 }];
+  assert.equal(rolledBack({ highestSeen: 10, leaderSequence: 10, epochs }), false);
+  assert.equal(rolledBack({ highestSeen: 11, leaderSequence: 10, epochs }), true);
+  assert.equal(rolledBack({ highestSeen: 10, leaderSequence: 10, epochs: [...epochs, { newest: 3, known: 4 }] }), true);
 });
