@@ -12,9 +12,17 @@ const HELP = `regrow keeps inference answering while threads, processes, devices
   regrow infer ACTOR --in name=FILE… [--json]    one request; prints the outputs, or the error with its code
   regrow events [--json]                         follow what happens
 
+What a cluster is to serve; needs an operator's credentials (below) and JetStream
+  regrow apply FILE [--prune] [--wait]           a file of nothing but actors, { "actors": [ … ] } or the list alone: they become
+                                                 desired state, kept in NATS, and hosts follow. Actors that it does not name stay
+                                                 as they are (--prune removes them); local models are sent ahead
+  regrow get [ACTOR] · regrow diff FILE          what is wanted, with revisions · what apply would change: exit 0 nothing, 1 something
+  regrow push MODEL…                             models into the object store; prints the sha256:… to name them by
+
 Orders to a host; they need an operator's credentials (below). --host ID says which, unless there is only one
-  regrow apply FILE                              serve the actors of this host file from now on: changed ones are rolled over
-                                                 replica by replica; exit 1 when one did not prove and was left as it was
+  regrow apply FILE                              a host file, one with other keys than actors (with --host ID any): serve its
+                                                 actors from now on. Changed ones are rolled over replica by replica; exit 1 when
+                                                 one did not prove and was left as it was
   regrow restart ACTOR · regrow eject REPLICA    replace all replicas of an actor · one replica, each with overlap
   regrow drain HOST                              answer what was accepted, then end; returns when it has
   regrow dead-letters [list|show|replay|clear] [ID]
@@ -33,6 +41,11 @@ Options of infer
   --timeout-ms N      budget of the call (default 30000)
   --output NAME       only this output; may come several times
   --json              the whole answer as JSON
+
+Options of apply, for a cluster
+  --prune             removes the actors that the file does not name (diff knows it as well)
+  --wait              returns when every actor of the file is served, exit 1 when not within --timeout-ms (default 120000)
+  --revision N        at least this revision: for a store that lost writes, when status says which revision hosts keep
 
 Common options
   --nats URL          default NATS_URL, else nats://127.0.0.1:4222
@@ -63,6 +76,9 @@ const options = {
   creds: { type: 'string' },
   'inbox-prefix': { type: 'string' },
   'no-guardian': { type: 'boolean' },
+  prune: { type: 'boolean' },
+  wait: { type: 'boolean' },
+  revision: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' },
 } as const;
@@ -75,6 +91,9 @@ const commands = {
   infer: async () => (await import('./cli/infer.js')).inferCommand,
   events: async () => (await import('./cli/events.js')).eventsCommand,
   apply: async () => (await import('./cli/apply.js')).applyCommand,
+  get: async () => (await import('./cli/desired.js')).getCommand,
+  diff: async () => (await import('./cli/desired.js')).diffCommand,
+  push: async () => (await import('./cli/push.js')).pushCommand,
   restart: async () => (await import('./cli/apply.js')).restartCommand,
   eject: async () => (await import('./cli/operate.js')).ejectCommand,
   drain: async () => (await import('./cli/operate.js')).drainCommand,

@@ -8,7 +8,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { StoreError, type Bus, type Clock, type Objects, type StoreCall, type StoredObject } from '../ports.js';
 import { assertSha256 } from '../protocol/store-keys.js';
-import { asStoreError, JetStreamApi, type Stored, type StreamConfig } from './nats-store-api.js';
+import { asStoreError, JetStreamApi, type NewStream, type Stored } from './nats-store-api.js';
 import { bucketName, type NatsStoreOptions } from './nats-store.js';
 
 /** Fits into a message of a server with default limits, and lets other traffic pass between two of them. */
@@ -33,20 +33,21 @@ class NatsObjects implements Objects {
   readonly #api: JetStreamApi;
   readonly #clock: Clock;
   readonly #bucket: string;
-  readonly #config: StreamConfig;
+  readonly #config: NewStream;
+  readonly #replicas: number | undefined;
 
-  constructor(bus: Bus, { prefix, replicas = 1 }: NatsStoreOptions, clock: Clock) {
+  constructor(bus: Bus, { prefix, replicas }: NatsStoreOptions, clock: Clock) {
     this.#bus = bus;
     this.#clock = clock;
     this.#api = new JetStreamApi(bus, clock);
     this.#bucket = bucketName(prefix);
+    this.#replicas = replicas;
     this.#config = {
       name: `OBJ_${this.#bucket}`,
       description: 'regrow: files by their SHA-256',
       subjects: [`$O.${this.#bucket}.C.>`, `$O.${this.#bucket}.M.>`],
       retention: 'limits',
       storage: 'file',
-      num_replicas: replicas,
       max_age: 0,
       discard: 'new',
       allow_rollup_hdrs: true,
@@ -58,7 +59,7 @@ class NatsObjects implements Objects {
   async put(sha256: string, content: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>, { timeoutMs }: StoreCall): Promise<void> {
     assertSha256(sha256);
     await this.#told(async () => {
-      if (!(await this.#api.stream(this.#config.name, timeoutMs))) await this.#api.createStream(this.#config, timeoutMs);
+      if (!(await this.#api.stream(this.#config.name, timeoutMs))) await this.#api.createReplicated(this.#config, this.#replicas, timeoutMs);
       const old = await this.#known(sha256, timeoutMs);
       if (old && (await this.#complete(old, timeoutMs))) return;
       const nuid = randomUUID().replaceAll('-', '');

@@ -15,6 +15,14 @@ export interface StreamConfig {
   readonly [more: string]: unknown;
 }
 
+/** One that is to be made; how many servers keep it is decided then. */
+export interface NewStream {
+  readonly name: string;
+  readonly subjects: readonly string[];
+  readonly storage: string;
+  readonly [more: string]: unknown;
+}
+
 export interface StreamState {
   readonly config: StreamConfig;
   readonly lastSequence: number;
@@ -50,11 +58,15 @@ export class JetStreamAbsent extends Error {
 
 export const STREAM_NOT_FOUND = 10059;
 const NO_MESSAGE = 10037;
+/** More than one replica of a server that is no cluster. */
+const ALONE = 10074;
 const NOT_ENABLED = [10039, 10076];
 /** With the last sequence in its text; the other one where replicas are still agreeing on a write to the same subject, which may fail. */
 const WRONG_LAST_SEQUENCE = 10071;
 const WRONG_LAST_SEQUENCE_UNKNOWN = 10164;
 const EXPECTED = 'Nats-Expected-Last-Subject-Sequence';
+/** Of a bucket on a cluster: it outlives the loss of any one server. */
+const REPLICAS = 3;
 /** Reads of one listing that are under way at the same time. */
 const READS_MAX = 32;
 
@@ -74,6 +86,18 @@ export class JetStreamApi {
   async createStream(config: StreamConfig, timeoutMs: number): Promise<StreamState> {
     const answer = await this.ask<StreamAnswer>(`STREAM.CREATE.${config.name}`, config, timeoutMs);
     return { config: answer.config, lastSequence: answer.state.last_seq };
+  }
+
+  /** With as many replicas as `wanted`; without a wish three, or one where the server stands alone. */
+  async createReplicated(config: NewStream, wanted: number | undefined, timeoutMs: number): Promise<StreamState> {
+    const create = (replicas: number): Promise<StreamState> => this.createStream({ ...config, num_replicas: replicas }, timeoutMs);
+    if (wanted !== undefined) return create(wanted);
+    // Asking is the only way to know: what a server tells of its cluster may be incomplete while that forms, and a bucket
+    // that was made with one replica keeps one.
+    return create(REPLICAS).catch((error: unknown) => {
+      if (error instanceof JetStreamRefusal && error.code === ALONE) return create(1);
+      throw error;
+    });
   }
 
   async updateStream(config: StreamConfig, timeoutMs: number): Promise<StreamState> {

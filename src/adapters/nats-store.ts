@@ -3,19 +3,20 @@
  * opens by itself whenever the bus is up, also after a server came back empty; a server without JetStream makes it `absent`.
  *
  * Assumes that nobody else gives the bucket an age limit: deletion marks would expire, and keys could be created twice.
- * Such limits are taken back at opening. `replicas` counts when the bucket is made and never changes an existing one.
+ * Such limits are taken back at opening. `replicas` counts when the bucket is made and never changes an existing one
+ * (`nats stream edit KV_regrow --replicas 3` does, when one server became a cluster).
  * An acknowledged write outlives the death of the server, but not of its machine, unless the server has other replicas
  * or `sync_interval: always`; lastSequence is how others notice that.
  */
 import { StoreError, type Bus, type BusMessage, type Clock, type Log, type Store, type StoreCall, type StoreChange, type StoreEntry, type StoreListing, type StoreState, type TimerHandle } from '../ports.js';
 import { assertStoreKey, assertStoreValue, storePrefix } from '../protocol/store-keys.js';
-import { asStoreError, JetStreamAbsent, JetStreamApi, JetStreamRefusal, STREAM_NOT_FOUND, type Stored, type StreamConfig, type StreamState } from './nats-store-api.js';
+import { asStoreError, JetStreamAbsent, JetStreamApi, JetStreamRefusal, STREAM_NOT_FOUND, type NewStream, type Stored, type StreamState } from './nats-store-api.js';
 import { StoreWatch } from './nats-store-watch.js';
 
 export interface NatsStoreOptions {
   /** Subject prefix of this cluster; the bucket has its name, dots replaced. Default `regrow`. */
   readonly prefix?: string;
-  /** Servers that keep a copy: 1, 3 or 5. Default 1. */
+  /** Servers that keep a copy: 1, 3 or 5. Default: 3 where the server belongs to a cluster, else 1. */
   readonly replicas?: number;
 }
 
@@ -48,7 +49,8 @@ class NatsStore implements Store {
   readonly #api: JetStreamApi;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #config: StreamConfig;
+  readonly #config: NewStream;
+  readonly #replicas: number | undefined;
   /** In front of keys in the stream, and in what the server tells about it. */
   readonly #subjects: string;
   readonly #news: string;
@@ -58,7 +60,7 @@ class NatsStore implements Store {
   #opening: Promise<void> | undefined;
   #retry: TimerHandle;
 
-  constructor(bus: Bus, { prefix = 'regrow', replicas = 1 }: NatsStoreOptions, { clock, log }: NatsStoreOutside) {
+  constructor(bus: Bus, { prefix = 'regrow', replicas }: NatsStoreOptions, { clock, log }: NatsStoreOutside) {
     this.#bus = bus;
     this.#clock = clock;
     this.#log = log;
@@ -66,7 +68,8 @@ class NatsStore implements Store {
     const bucket = bucketName(prefix);
     this.#subjects = `$KV.${bucket}.`;
     this.#news = `${prefix}.store.`;
-    this.#config = bucketConfig(bucket, this.#subjects, this.#news, replicas);
+    this.#config = bucketConfig(bucket, this.#subjects, this.#news);
+    this.#replicas = replicas;
     this.#unlisten = bus.onState((state, detail) => this.#follow(state, detail));
     if (bus.state === 'up') this.#open();
     else this.#follow(bus.state, 'no connection yet');
@@ -252,7 +255,7 @@ class NatsStore implements Store {
 
   async #ensure(): Promise<StreamState> {
     const found = await this.#api.stream(this.#config.name, OPEN_MS);
-    if (!found) return this.#api.createStream(this.#config, OPEN_MS);
+    if (!found) return this.#api.createReplicated(this.#config, this.#replicas, OPEN_MS);
     const { config } = found;
     if (config.storage !== 'file') throw new JetStreamAbsent(`bucket ${config.name} keeps its keys in memory only; remove it, or give this cluster another prefix`);
     const wanted = { max_age: 0, max_msgs_per_subject: 1, allow_direct: false, republish: this.#config['republish'] };
@@ -287,14 +290,13 @@ function entryOf(change: StoreChange): StoreEntry {
 }
 
 /** As NATS' own clients make buckets, but for `allow_direct`: a direct get may be answered by a replica that is behind. */
-function bucketConfig(bucket: string, subjects: string, news: string, replicas: number): StreamConfig {
+function bucketConfig(bucket: string, subjects: string, news: string): NewStream {
   return {
     name: `KV_${bucket}`,
     description: 'regrow: leases, ownership, quarantine, desired state',
     subjects: [`${subjects}>`],
     retention: 'limits',
     storage: 'file',
-    num_replicas: replicas,
     max_msgs_per_subject: 1,
     max_msgs: -1,
     max_bytes: -1,

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parseOrThrow, SpecError } from '../host/create-host.js';
+import { STORED_MODEL } from '../spec/fields.js';
 import type { HostOptions, HostSpec } from '../spec/host.js';
 
 /** @throws SpecError with every problem by its path */
@@ -26,12 +27,18 @@ export function orderDocument(file: string): HostOptions {
     ...rest,
     ...(rest.dataDir !== undefined && { dataDir: absolute(rest.dataDir) }),
     ...(rest.actors && {
-      actors: rest.actors.map((actor) => ({ ...actor, ...(actor.model !== undefined && { model: absolute(actor.model) }), ...(actor.module !== undefined && { module: absolute(actor.module) }) })),
+      actors: rest.actors.map((actor) => ({
+        ...actor,
+        ...(actor.model !== undefined && !actor.model.startsWith(STORED_MODEL) && { model: absolute(actor.model) }),
+        ...(actor.module !== undefined && !Object.hasOwn(rest.modules ?? {}, actor.module) && { module: absolute(actor.module) }),
+      })),
     }),
+    ...(rest.modules && { modules: Object.fromEntries(Object.entries(rest.modules).map(([name, relative]) => [name, absolute(relative)])) }),
   };
 }
 
-function parseDocument(path: string): unknown {
+/** @throws SpecError for what cannot be read, or is no JSON */
+export function parseDocument(path: string): unknown {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

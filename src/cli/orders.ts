@@ -20,7 +20,8 @@ const ORDER_TIMEOUT_MS = 290_000;
 const ROLL_CALL_MS = 400;
 const STATUS_TIMEOUT_MS = 1000;
 
-const CURE = "With this project's nats.conf: --user operator --pass-file .regrow/nats-operator.pass --inbox-prefix _INBOX_operator";
+/** For whoever was refused. */
+export const OPERATOR_CURE = "With this project's nats.conf: --user operator --pass-file .regrow/nats-operator.pass --inbox-prefix _INBOX_operator";
 
 export interface Orders extends AsyncDisposable {
   readonly host: string;
@@ -56,7 +57,7 @@ async function give(bus: NatsBus, subjects: Subjects, host: string, verb: string
   const answer = await bus.request(subject, new TextEncoder().encode(JSON.stringify(request)), { timeoutMs }).catch(async (error: Error & { code?: string }) => {
     switch (error.code) {
       case 'PERMISSION':
-        throw new OrderRefused(`${error.message}: orders need an operator's credentials.\n${CURE}`);
+        throw new OrderRefused(`${error.message}: orders need an operator's credentials.\n${OPERATOR_CURE}`);
       case 'NO_RESPONDERS':
         if (!(await status())) throw new NothingThere(`no host "${host}" answers; see regrow status`);
         throw new OrderRefused(`host "${host}" takes no orders: it does so only on an authenticated connection.\nGive it credentials in its host file (nats.user and nats.passFile, or nats.credsFile) and start it again`);

@@ -1,6 +1,6 @@
 /** The host of `regrow start`: serves until a signal or its guardian asks it to stop, or its root supervisor gives up. */
 import { connectGuardian, type GuardianLink } from '../adapters/process-guardian.js';
-import { systemClock, systemRandom } from '../adapters/system-clock.js';
+import { systemClock, systemRandom, wakefulClocksMs } from '../adapters/system-clock.js';
 import { Host } from '../host/host.js';
 import { packageVersion } from '../host/version.js';
 import type { Log } from '../ports.js';
@@ -31,7 +31,7 @@ export async function serve(file: string, log: Log): Promise<number> {
     const spec = readHostFile(file);
     times = { loopStallMs: spec.loopStallMs, stopMs: stopMsOf(spec) };
     guardian?.hello(times);
-    started = Host.start(spec, { clock: systemClock, random: systemRandom, log, version: packageVersion(), zombiesMax: ZOMBIES_MAX });
+    started = Host.start(spec, { clock: systemClock, random: systemRandom, wakefulClocksMs, log, version: packageVersion(), zombiesMax: ZOMBIES_MAX });
     const host = await started;
     const code = await Promise.race([
       stopAsked.then(() => EXIT.ok), host.drainOrdered.then(() => EXIT.ok), host.conflict.then(() => EXIT.badSpec), host.ended.then(() => EXIT.gaveUp),
@@ -67,7 +67,7 @@ function whenAskedToStop(guardian: GuardianLink | undefined, log: Log, reload: (
   });
 }
 
-/** The longest an orderly stop may take: the drain, then the pools one after the other, each within its budget. */
-function stopMsOf({ drainMs, actors }: HostSpec): number {
-  return drainMs + actors.reduce((sum, { shutdownMs }) => sum + shutdownMs, 0) + STOP_EXTRA_MS;
+/** The longest an orderly stop may take: others take over, the drain, then the pools one after the other, each within its budget. */
+function stopMsOf({ drainMs, nats, actors }: HostSpec): number {
+  return (nats ? 2 : 1) * drainMs + actors.reduce((sum, { shutdownMs }) => sum + shutdownMs, 0) + STOP_EXTRA_MS;
 }

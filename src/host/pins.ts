@@ -9,7 +9,7 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { chmod, copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../ports.js';
 import type { ActorSpec } from '../spec/actor.js';
@@ -47,12 +47,26 @@ export class Pins {
     return { file: spec.file, keptFile: kept?.file, sha256, version: spec.version ?? sha256?.slice(0, 12) ?? 'unknown' };
   }
 
-  /** Forgets every copy that none of these uses. */
-  async collect(inForce: Iterable<Pin>): Promise<void> {
-    if (this.folder === undefined) return;
-    const used = new Set([...inForce].map(({ sha256 }) => `${sha256}.onnx`));
-    const names = await readdir(this.folder).catch(() => []);
-    for (const name of names.filter((known) => !used.has(known))) await rm(join(this.folder, name), { force: true });
+  /**
+   * Forgets copies that none of these uses, and nobody named in `alsoUsed` (hashes of models about to be loaded). Of the
+   * others those used last stay, up to `unusedBytesMax` in all: what was fetched from afar may be wanted again soon.
+   */
+  async collect(inForce: Iterable<Pin>, { alsoUsed = [], unusedBytesMax = 0 }: { readonly alsoUsed?: Iterable<string>; readonly unusedBytesMax?: number } = {}): Promise<void> {
+    const { folder } = this;
+    if (folder === undefined) return;
+    const used = new Set([...[...inForce].map(({ sha256 }) => sha256), ...alsoUsed].map((sha256) => `${sha256}.onnx`));
+    const names = (await readdir(folder).catch(() => [])).filter((name) => !used.has(name) && !beingFetched(name));
+    const copies: { readonly name: string; readonly size: number; readonly mtimeMs: number }[] = [];
+    for (const name of names) {
+      const found = name.endsWith('.onnx') ? await stat(join(folder, name)).catch(() => undefined) : undefined;
+      if (found) copies.push({ name, size: found.size, mtimeMs: found.mtimeMs });
+      else await rm(join(folder, name), { force: true }); // a draft somebody died over
+    }
+    let bytes = 0;
+    for (const { name, size } of copies.sort((a, b) => b.mtimeMs - a.mtimeMs)) {
+      bytes += size;
+      if (bytes > unusedBytesMax) await rm(join(folder, name), { force: true });
+    }
   }
 
   async #keep(folder: string, spec: ActorSpec, found: Inspected | undefined): Promise<{ readonly file: string; readonly sha256: string } | undefined> {
@@ -85,13 +99,19 @@ export class Pins {
   }
 }
 
-interface Inspected {
+/** Where a download of this process goes until it is whole. */
+export const draftOf = (file: string): string => `${file}.${process.pid}.part`;
+
+const beingFetched = (name: string): boolean => name.endsWith(`.${process.pid}.part`);
+
+export interface Inspected {
   readonly sha256: string;
   /** It names weights files of its own. */
   readonly external: boolean;
 }
 
-async function inspect(file: string): Promise<Inspected> {
+/** Reads a file in full. Rejects with what the file system says. */
+export async function inspect(file: string): Promise<Inspected> {
   const hash = createHash('sha256');
   let external = false;
   let tail: Buffer = Buffer.alloc(0);

@@ -1,12 +1,13 @@
 /**
  * What an operator asks of one actor. Parsed once, defaulted once, relations checked once; frozen after that.
  *
- * Knows nothing of files: paths are resolved by host.ts of this folder, hashes are pinned by the host that accepts the spec.
+ * Knows nothing of files: paths are resolved by host.ts and desired.ts of this folder, hashes are pinned by the host that
+ * accepts the spec.
  */
 import { z } from 'zod';
 import { budgetReachable } from '../policy/backoff.js';
 import { fromTyped, type TensorLike } from '../tensor/typed.js';
-import { bytes, deviceId, milliseconds, sha256Hex, tensorLiteral, token } from './fields.js';
+import { bytes, deviceId, milliseconds, sha256Hex, STORED_MODEL, storedSha256, tensorLiteral, token } from './fields.js';
 import { restartSchema, type RestartSpec } from './restart.js';
 
 const MiB = 1024 * 1024;
@@ -29,12 +30,13 @@ const goldenSchema = z.strictObject({
 /** Field by field. Everything an operator may write about an actor; docs/reference is generated from these descriptions. */
 export const actorFields = {
   name: token.describe('Name callers use; one NATS subject token.'),
-  model: z.string().min(1).optional().describe('ONNX file, relative to the host file. Exactly one of model and module.'),
-  module: z.string().min(1).optional().describe('ES module file that exports load and run, relative to the host file.'),
+  model: z.string().min(1).optional().describe('ONNX file, relative to the host file, or "sha256:" and 64 hex digits: a model from the store (`regrow push`). Exactly one of model and module.'),
+  module: z.string().min(1).optional().describe('Name among the host\'s `modules`, or an ES module file that exports load and run, relative to the host file. In the desired state of a cluster names only.'),
   options: z.record(z.string(), z.unknown()).default({}).describe('Free for a module: it finds them as `spec.options` in load(spec, context).'),
   version: z.string().min(1).max(64).optional().describe('Version name in answers and paths. Default: first 12 hex digits of the file\'s SHA-256.'),
   sha256: sha256Hex.optional().describe('Hash the file must have. Default: pinned when the spec is accepted, so later bytes cannot differ unnoticed.'),
-  replicas: z.number().int().min(1).max(1024).default(1).describe('Replicas wanted.'),
+  replicas: z.number().int().min(1).max(1024).default(1).describe('Replicas wanted, over all hosts of the cluster.'),
+  singleton: z.boolean().default(false).describe('At most one replica in the whole cluster, on the host that owns the actor by a lease in the store. Down (`no store`) without JetStream. Argues with replicas, which must be 1.'),
   devices: z.array(deviceId).min(1).default(['cpu']).describe('Devices in order of preference.'),
   isolation: z.enum(['process', 'thread']).default('process')
     .describe('process = every replica in a child process of its own (a cell): a native crash ends only that. thread = in the host process: microseconds faster, for trusted models only.'),
@@ -75,6 +77,10 @@ export const actorSchema = z.strictObject(actorFields).superRefine((actor, conte
   if ((actor.model === undefined) === (actor.module === undefined)) {
     problem([], 'needs exactly one of "model" (an .onnx file) and "module" (a JavaScript file)');
   }
+  const stored = actor.model === undefined ? undefined : storedSha256(actor.model);
+  if (actor.model?.startsWith(STORED_MODEL) && stored === undefined) problem(['model'], `"${actor.model}" names no model of the store: "${STORED_MODEL}" and 64 lower-case hex digits do`);
+  if (stored !== undefined && actor.sha256 !== undefined && actor.sha256 !== stored) problem(['sha256'], 'is another hash than the one in "model"; leave it out');
+  if (actor.singleton && actor.replicas > 1) problem(['replicas'], `${actor.replicas} of a singleton: it has one in the whole cluster`);
   if (actor.timeoutMs > actor.timeoutMaxMs) problem(['timeoutMs'], `${actor.timeoutMs} is over timeoutMaxMs (${actor.timeoutMaxMs})`);
   if (actor.model !== undefined && actor.concurrency !== 1) problem(['concurrency'], 'is for modules; a model runs one request at a time per replica, use "replicas"');
   if (actor.memory !== undefined && actor.isolation === 'thread') problem(['memory'], 'is for isolation "process": a thread shares the memory of the host');
@@ -105,8 +111,12 @@ export type ActorOptions = z.input<typeof actorSchema>;
 /** An accepted actor: every default filled in, every relation checked. */
 export type ActorSpec = Readonly<Omit<ParsedActor, 'restart' | 'model' | 'module' | 'session' | 'idempotent' | 'freshMs'>> & {
   readonly kind: 'model' | 'module';
-  /** Absolute path. */
+  /** Absolute path. Of a stored model: where the host keeps it once it was fetched. */
   readonly file: string;
+  /** Its model comes from the store, by `sha256`. */
+  readonly stored: boolean;
+  /** Under which name the host's `modules` have its module; absent for models and for modules given by their file. */
+  readonly moduleName?: string;
   readonly idempotent: boolean;
   readonly freshMs: number;
   readonly restart: RestartSpec;
@@ -118,18 +128,32 @@ function withIntensity(restart: ParsedActor['restart'], replicas: number): Resta
   return { ...restart, intensity };
 }
 
+/** Where files are on this host. */
+export interface Places {
+  /** Makes a path of the spec absolute. */
+  readonly resolve: (path: string) => string;
+  /** Where a model of the store will be once it was fetched; absolute. */
+  readonly modelFile: (sha256: string) => string;
+  /** Of the host: name to absolute path. */
+  readonly modules: Readonly<Record<string, string>>;
+}
+
 /**
  * Fills in what depends on other fields or on the machine.
- * @param resolve makes a path of the spec absolute
  * @param cores of this machine, for the default of session.intraOpThreads
  */
-export function completeActor(parsed: ParsedActor, resolve: (path: string) => string, cores: number): ActorSpec {
+export function completeActor(parsed: ParsedActor, places: Places, cores: number): ActorSpec {
   const { model, module, restart, session, idempotent, ...rest } = parsed;
   const kind = model === undefined ? 'module' : 'model';
+  const stored = model === undefined ? undefined : storedSha256(model);
+  const named = module !== undefined && Object.hasOwn(places.modules, module);
   return {
     ...rest,
     kind,
-    file: resolve((model ?? module)!),
+    file: stored !== undefined ? places.modelFile(stored) : named ? places.modules[module]! : places.resolve((model ?? module)!),
+    stored: stored !== undefined,
+    ...(stored !== undefined && { sha256: stored }),
+    ...(named && { moduleName: module }),
     idempotent: idempotent ?? kind === 'model',
     freshMs: parsed.freshMs ?? 2 * parsed.proveEveryMs,
     restart: withIntensity(restart, parsed.replicas),

@@ -19,6 +19,15 @@ export const deviceId = z.string().regex(/^(cpu|(cuda|webgpu|tensorrt|migraphx|c
 
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, { error: 'must be 64 lower-case hex digits (SHA-256)' });
 
+/** How a spec says that a model comes from the store; its SHA-256 follows. */
+export const STORED_MODEL = 'sha256:';
+
+/** The hash in `sha256:…`; undefined for a path, and for what only begins like a hash. */
+export function storedSha256(model: string): string | undefined {
+  const hash = model.startsWith(STORED_MODEL) ? model.slice(STORED_MODEL.length) : '';
+  return /^[0-9a-f]{64}$/.test(hash) ? hash : undefined;
+}
+
 const element = z.union([z.number(), z.string(), z.boolean()]);
 
 /** A tensor written in a host file: OIP names, flat data in row-major order. */

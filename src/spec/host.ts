@@ -4,10 +4,26 @@
  */
 import { z } from 'zod';
 import { actorFields, actorSchema, completeActor, type ActorSpec } from './actor.js';
-import { bytes, deviceId, milliseconds, token } from './fields.js';
+import { bytes, deviceId, milliseconds, STORED_MODEL, token } from './fields.js';
 import { problemsOf, type Problem } from './problems.js';
 
 const MiB = 1024 * 1024;
+
+/** As many as a host can tell the others of. */
+const MODULES_MAX = 1024;
+/** Clocks of two hosts may drift apart by this much before an owner and its successor overlap. */
+const DRIFT = 1.4;
+/** Renewals that must fit before an owner gives up: a lost one, or a slow store, costs nobody an actor. */
+const RENEWALS_MIN = 4;
+
+const systemSchema = z.strictObject({
+  user: z.string().optional().describe('User name.'),
+  pass: z.string().optional().describe('Password of the user.'),
+  passFile: z.string().optional().describe('File that holds the password of the user instead, relative to the host file.'),
+  credsFile: z.string().optional().describe('Credentials file (JWT and NKey seed), relative to the host file.'),
+  nkeySeedFile: z.string().optional().describe('File with an NKey seed, relative to the host file.'),
+  inboxPrefix: z.string().regex(/^[A-Za-z0-9_.-]+$/).optional().describe('Private inbox prefix.'),
+});
 
 const natsSchema = z.strictObject({
   servers: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('One or several server addresses, such as nats://127.0.0.1:4222.'),
@@ -23,6 +39,7 @@ const natsSchema = z.strictObject({
     keyFile: z.string().optional().describe('Key of the client certificate, PEM.'),
   }).optional().describe('TLS files, relative to the host file. {} = TLS with the system\'s authorities.'),
   inboxPrefix: z.string().regex(/^[A-Za-z0-9_.-]+$/).optional().describe('Private inbox prefix, so that other users of the account cannot read answers.'),
+  system: systemSchema.nullable().default(null).describe('A user of the system account whose only permission is to publish to `$SYS.REQ.SERVER.*.KICK`: with it hosts have the connection of a frozen host closed at once. null = the server notices by itself, after its own pings.'),
 });
 
 const hostFields = {
@@ -38,6 +55,14 @@ const hostFields = {
   suspectAfterMs: milliseconds.min(100).default(1500).describe('Without a beat for this long a host is suspect: nothing new is sent there, in ms.'),
   deadAfterMs: milliseconds.min(200).default(3000).describe('Without a beat for this long a host counts as dead, in ms.'),
   forgetMs: milliseconds.min(1000).default(600_000).describe('A host that was not heard of for this long is no member any more, in ms.'),
+  leaseMs: milliseconds.min(100).default(18_000).describe('A singleton whose owner did not renew its lease for this long is taken over, in ms. Argues with renewDeadlineMs.'),
+  renewDeadlineMs: milliseconds.min(50).default(12_000).describe('An owner whose last renewal is older refuses work, in ms. 1.4 times as long must be less than leaseMs, or a slow clock could make two owners.'),
+  renewMs: milliseconds.min(10).default(1000).describe('How often an owner of singletons renews its lease, in ms; at most a quarter of renewDeadlineMs. Hosts without singletons write nothing.'),
+  resyncMs: milliseconds.min(100).default(5000).describe('How often what the store holds is read in full, in ms. In between its changes are followed.'),
+  takeOversPerSecondMax: z.number().positive().max(1000).default(5).describe('Singletons this host takes over at most per second.'),
+  hostsMax: z.number().int().min(1).max(1024).default(2).describe('Hosts on which an actor may use up its restart budget before it is tried on no further one.'),
+  revision: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).describe('Of this file. Where the files of several hosts differ about an actor, the higher revision wins.'),
+  modules: z.record(token, z.string().min(1)).default({}).describe('Module files by name, relative to the host file: the only code a cluster\'s desired state can run on this host.'),
   holdMs: milliseconds.min(0).default(2000).describe('How long requests wait for an actor whose last replica is being restarted, in ms.'),
   startsParallelMax: z.number().int().min(1).optional().describe('Replicas that load at the same time. Default: number of cores.'),
   queueBytesMax: bytes.default(512 * MiB).describe('Bytes of waiting requests over all actors.'),
@@ -59,6 +84,15 @@ export const hostSchema = z.strictObject(hostFields).superRefine((host, context)
   if (host.suspectAfterMs < 2 * host.beatMs) problem(['suspectAfterMs'], `${host.suspectAfterMs} is less than two beats (beatMs is ${host.beatMs}): one lost beat would make a host suspect`);
   if (host.deadAfterMs <= host.suspectAfterMs) problem(['deadAfterMs'], `${host.deadAfterMs} is not over suspectAfterMs (${host.suspectAfterMs})`);
   if (host.forgetMs <= host.deadAfterMs) problem(['forgetMs'], `${host.forgetMs} is not over deadAfterMs (${host.deadAfterMs})`);
+  const system = host.nats?.system;
+  if (system) {
+    if (system.passFile !== undefined && system.pass !== undefined) problem(['nats', 'system', 'passFile'], 'pass is given as well; one of the two');
+    const named = system.user !== undefined && (system.pass !== undefined || system.passFile !== undefined);
+    if (!named && system.credsFile === undefined && system.nkeySeedFile === undefined) problem(['nats', 'system'], 'needs user with pass or passFile, or credsFile, or nkeySeedFile');
+  }
+  if (host.leaseMs <= DRIFT * host.renewDeadlineMs) problem(['leaseMs'], `${host.leaseMs} is not over ${DRIFT} x renewDeadlineMs (${host.renewDeadlineMs}): with clocks that drift two hosts could own one actor`);
+  if (host.renewMs * RENEWALS_MIN > host.renewDeadlineMs) problem(['renewMs'], `${host.renewMs} is over a quarter of renewDeadlineMs (${host.renewDeadlineMs}): one late renewal would cost the lease`);
+  if (Object.keys(host.modules).length > MODULES_MAX) problem(['modules'], `has ${Object.keys(host.modules).length} names, at most ${MODULES_MAX}`);
   const seen = new Map<string, number>();
   const devices = new Map(host.devices.map((device) => (typeof device === 'string' ? [device, undefined] : [device.id, device.capacity])));
   host.actors.forEach((actor, index) => {
@@ -99,30 +133,42 @@ export function parseHost(document: unknown, surroundings: SpecSurroundings): Pa
   if (!parsed.success) return { ok: false, problems: problemsOf(parsed.error, knownKeys) };
   const { actors, devices, startsParallelMax, nats, dataDir, ...rest } = parsed.data;
   const resolve = surroundings.resolve;
+  const modules = Object.fromEntries(Object.entries(rest.modules).map(([name, file]) => [name, resolve(file)]));
+  // Without a dataDir the folder is the host's to choose, once it fetches.
+  const modelFile = (sha256: string): string => (dataDir === undefined ? `${STORED_MODEL}${sha256}` : resolve(`${dataDir}/models/${sha256}.onnx`));
   const spec: HostSpec = {
     ...rest,
+    modules,
     ...(dataDir !== undefined && { dataDir: resolve(dataDir) }),
     ...(nats && { nats: resolveNatsFiles(nats, resolve) }),
     devices: devices.map((device) => (typeof device === 'string' ? { id: device, capacity: undefined } : { id: device.id, capacity: device.capacity })),
     startsParallelMax: startsParallelMax ?? surroundings.cores,
-    actors: actors.map((actor) => completeActor(actor, resolve, surroundings.cores)),
+    actors: actors.map((actor) => completeActor(actor, { resolve, modelFile, modules }, surroundings.cores)),
   };
   return { ok: true, spec: deepFreeze(spec) };
 }
 
 function resolveNatsFiles(nats: NatsSpec, resolve: (path: string) => string): NatsSpec {
-  const file = (path: string | undefined): string | undefined => (path === undefined ? undefined : resolve(path));
   return {
-    ...nats,
-    ...(nats.passFile && { passFile: file(nats.passFile) }),
-    ...(nats.credsFile && { credsFile: file(nats.credsFile) }),
-    ...(nats.nkeySeedFile && { nkeySeedFile: file(nats.nkeySeedFile) }),
-    ...(nats.tls && { tls: Object.fromEntries(Object.entries(nats.tls).map(([key, path]) => [key, file(path)])) }),
+    ...withFiles(nats, resolve),
+    ...(nats.tls && { tls: Object.fromEntries(Object.entries(nats.tls).map(([key, path]) => [key, path === undefined ? path : resolve(path)])) }),
+    system: nats.system && withFiles(nats.system, resolve),
+  };
+}
+
+/** Where credentials lie. */
+function withFiles<T extends { passFile?: string | undefined; credsFile?: string | undefined; nkeySeedFile?: string | undefined }>(login: T, resolve: (path: string) => string): T {
+  const { passFile, credsFile, nkeySeedFile } = login;
+  return {
+    ...login,
+    ...(passFile && { passFile: resolve(passFile) }),
+    ...(credsFile && { credsFile: resolve(credsFile) }),
+    ...(nkeySeedFile && { nkeySeedFile: resolve(nkeySeedFile) }),
   };
 }
 
 /** Keys allowed at a path of the document, for "did you mean". */
-function knownKeys(path: readonly PropertyKey[]): readonly string[] {
+export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
   let schema: unknown = hostSchema;
   for (const part of path) schema = descend(schema, part);
   const shape = (unwrap(schema) as { shape?: object } | undefined)?.shape;
@@ -141,7 +187,7 @@ function unwrap(schema: unknown): unknown {
   return inner;
 }
 
-function deepFreeze<T>(value: T): T {
+export function deepFreeze<T>(value: T): T {
   if (value !== null && typeof value === 'object' && !Object.isFrozen(value)) {
     Object.freeze(value);
     for (const inner of Object.values(value)) deepFreeze(inner);

@@ -55,6 +55,31 @@ describe('what is filled in', () => {
     });
   }
 
+  test('what hosts do together', () => {
+    const { leaseMs, renewDeadlineMs, renewMs, resyncMs, takeOversPerSecondMax, hostsMax, revision, modules } = accepted({});
+    assert.deepEqual([leaseMs, renewDeadlineMs, renewMs, resyncMs, takeOversPerSecondMax, hostsMax, revision, modules], [18_000, 12_000, 1000, 5000, 5, 2, 0, {}]);
+    assert.equal(actor(model()).singleton, false);
+    assert.equal(accepted({ nats: { servers: 'x' } }).nats!.system, null);
+  });
+
+  test('modules have names, and an actor may use one; other words are paths', () => {
+    const spec = accepted({ modules: { acts: 'src/acts.js' }, actors: [module({ module: 'acts' }), module({ name: 'b', module: 'other' })] });
+    assert.deepEqual(spec.modules, { acts: '/base/src/acts.js' });
+    assert.deepEqual(spec.actors.map(({ file, moduleName }) => [file, moduleName]), [['/base/src/acts.js', 'acts'], ['/base/other', undefined]]);
+  });
+
+  test('a model of the store: by its hash, at its place in dataDir', () => {
+    const { file, sha256, stored } = accepted({ dataDir: 'data', actors: [model({ model: `sha256:${HASH}` })] }).actors[0]!;
+    assert.deepEqual([file, sha256, stored], [`/base/data/models/${HASH}.onnx`, HASH, true]);
+    assert.deepEqual([actor(model()).stored, actor(model({ model: `sha256:${HASH}` })).file], [false, `sha256:${HASH}`]);
+  });
+
+  test('a system user: its files are relative to the file', () => {
+    const { system } = accepted({ nats: { servers: 'x', system: { user: 'system', passFile: 's.pass', inboxPrefix: '_INBOX_system' } } }).nats!;
+    assert.deepEqual(system, { user: 'system', passFile: '/base/s.pass', inboxPrefix: '_INBOX_system' });
+    assert.equal(accepted({ nats: { servers: 'x', system: { credsFile: 's.creds' } } }).nats!.system!.credsFile, '/base/s.creds');
+  });
+
   test('the spec is frozen all the way down', () => {
     const spec = accepted({ actors: [model({ devices: ['cpu'] })] });
     assert.throws(() => Object.assign(spec.actors[0]!.queue, { sizeMax: 1 }), TypeError);
@@ -62,7 +87,20 @@ describe('what is filled in', () => {
   });
 });
 
+const HASH = 'ab'.repeat(32);
+
 const refused: Record<string, [unknown, string | RegExp]> = {
+  'a lease that drifting clocks outrun': [{ leaseMs: 16_800 }, 'leaseMs: 16800 is not over 1.4 x renewDeadlineMs (12000): with clocks that drift two hosts could own one actor'],
+  'a deadline too close to the renewals': [{ renewMs: 3001 }, /^renewMs: 3001 is over a quarter of renewDeadlineMs \(12000\)/],
+  'a negative revision': [{ revision: -1 }, /^revision: /],
+  'a module name that is no token': [{ modules: { 'a.b': 'x.js' } }, /^modules/],
+  'more module names than a host can tell': [{ modules: Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [`m${i}`, 'x.js'])) }, 'modules: has 1025 names, at most 1024'],
+  'a system user without a secret': [{ nats: { servers: 'x', system: { user: 's' } } }, /^nats\.system: needs user with pass or passFile/],
+  'a system user with two secrets': [{ nats: { servers: 'x', system: { user: 's', pass: 'a', passFile: 'b' } } }, /^nats\.system\.passFile: pass is given as well/],
+  'an unknown key of a system user': [{ nats: { servers: 'x', system: { user: 's', password: 'a' } } }, 'nats.system.password: unknown key, did you mean "pass"?'],
+  'a singleton with replicas': [{ actors: [module({ singleton: true, replicas: 2 })] }, /^actors\[0\]\.replicas: 2 of a singleton/],
+  'half a hash': [{ actors: [model({ model: 'sha256:abcd' })] }, /^actors\[0\]\.model: "sha256:abcd" names no model of the store/],
+  'two hashes': [{ actors: [model({ model: `sha256:${'ab'.repeat(32)}`, sha256: 'cd'.repeat(32) })] }, /^actors\[0\]\.sha256: is another hash/],
   'no object': [7, /^: /],
   'an unknown key of the host': [{ hots: 'a' }, 'hots: unknown key, did you mean "host"?'],
   'an unknown key nobody could have meant': [{ quetzalcoatl: 1 }, 'quetzalcoatl: unknown key'],
