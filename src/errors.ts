@@ -39,11 +39,16 @@ export const errorCodes: Readonly<Record<ErrorCode, CodeFacts>> = {
   DEADLINE_EXCEEDED: { number: 504, retryable: false, countedAs: 'timeout' },
 };
 
+/**
+ * - `guard`: a replica answered and the answer was refused twice.
+ * - `suspect`: replicas ended under the request, perhaps because of it, so no machine may try it elsewhere.
+ */
+export type ErrorReason = 'guard' | 'suspect';
+
 export interface ServeErrorOptions {
   /** `unknown`: the request was dispatched, may have run, and must not be repeated by a machine. */
   readonly outcome?: 'unknown';
-  /** `guard`: a replica answered and the answer was refused twice. */
-  readonly reason?: 'guard';
+  readonly reason?: ErrorReason;
   /** When trying again makes sense, in milliseconds from now. */
   readonly retryAfterMs?: number;
   /** Executions the request took before it failed; absent when that is not known. */
@@ -57,7 +62,7 @@ export interface ErrorBody {
   readonly code: ErrorCode;
   readonly retryable: boolean;
   readonly outcome?: 'unknown';
-  readonly reason?: 'guard';
+  readonly reason?: ErrorReason;
 }
 
 /** What a caller gets instead of an answer. The only error class that crosses regrow's public surface. */
@@ -66,7 +71,7 @@ export class ServeError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
   readonly outcome: 'unknown' | undefined;
-  readonly reason: 'guard' | undefined;
+  readonly reason: ErrorReason | undefined;
   readonly retryAfterMs: number | undefined;
   readonly attempts: number | undefined;
 
@@ -77,7 +82,7 @@ export class ServeError extends Error {
     this.reason = options.reason;
     this.retryAfterMs = options.retryAfterMs;
     this.attempts = options.attempts;
-    this.retryable = errorCodes[code].retryable && options.outcome !== 'unknown';
+    this.retryable = errorCodes[code].retryable && options.outcome !== 'unknown' && options.reason !== 'suspect';
   }
 
   /** The number for HTTP status lines and NATS service headers. */

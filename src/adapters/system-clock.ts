@@ -1,5 +1,6 @@
 /** The one place that reads the machine's clocks and asks the machine for chance. */
 import { randomFillSync } from 'node:crypto';
+import { uptime } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import type { Clock, Random } from '../ports.js';
 
@@ -11,6 +12,9 @@ export const systemClock: Clock = {
 };
 
 /** Drawn in advance: one system call for 256 ids, as there is one for every request. */
+/** In ms, always in this order: clocks that run on while the machine is suspended, as the monotonic one may not. */
+export const wakefulClocksMs = (): readonly number[] => [Date.now(), uptime() * 1000];
+
 const pool = new Uint8Array(4096);
 let drawn = pool.byteLength;
 

@@ -38,6 +38,8 @@ export interface InferResult {
   readonly outputs: Record<string, TypedTensor>;
   /** `<host>/<replica>#<incarnation>`. */
   readonly servedBy: string;
+  /** Of singletons: since which take-over this owner has it. */
+  readonly epoch?: number | undefined;
   /** Executions the answer took. */
   readonly attempts: number;
   readonly modelVersion: string;
@@ -64,7 +66,7 @@ export class Client implements AsyncDisposable {
   constructor(private readonly outside: ClientOutside, { attemptsMax = ATTEMPTS_MAX }: ClientOptions = {}) {
     if (!Number.isInteger(attemptsMax) || attemptsMax < 1) throw new ServeError('INVALID_ARGUMENT', `attemptsMax: ${attemptsMax} is not a whole number >= 1`);
     const seen = new HostsSeen();
-    this.#shared = { outside, seen, scout: new Scout(outside, seen), budget: new ReplayMeter(outside.clock.now()), times: new RunTimes(), attemptsMax };
+    this.#shared = { outside, seen, scout: new Scout(outside, seen), budget: new ReplayMeter(outside.clock.now()), times: new RunTimes(), attemptsMax, epochs: new Map() };
   }
 
   /** Rejects with a ServeError, or with the reason of `options.signal`. */
@@ -108,6 +110,7 @@ function resultOf(answer: BusAnswer): InferResult {
   return {
     outputs: typedRecord(answer.outputs),
     servedBy: answer.servedBy ?? '',
+    ...(answer.epoch !== undefined && { epoch: answer.epoch }),
     attempts: answer.attempts ?? 1,
     modelVersion: answer.modelVersion ?? '',
     device: answer.device ?? '',

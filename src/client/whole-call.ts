@@ -6,6 +6,7 @@
  * policy/hosts-seen; this file only sequences.
  */
 import { ServeError, isServeError } from '../errors.js';
+import { readEpoch, type EpochMarks } from '../policy/lease.js';
 import { LATE_MS } from '../policy/deadline.js';
 import type { HostsSeen } from '../policy/hosts-seen.js';
 import type { RunTimes } from '../policy/latency.js';
@@ -18,6 +19,9 @@ import { shapesKey } from '../tensor/shape.js';
 import { inferOverBus, type BusAnswer } from './call.js';
 import type { ClientOutside, Scout } from './scout.js';
 
+/** Between two looks for somebody else who could answer. */
+const LOOK_AGAIN_MS = 500;
+
 /** What all calls of a client share. */
 export interface ClientShared {
   readonly outside: ClientOutside;
@@ -27,6 +31,8 @@ export interface ClientShared {
   /** Of answers, per actor and shapes. */
   readonly times: RunTimes;
   readonly attemptsMax: number;
+  /** Of singletons: the highest epoch an answer came from. */
+  epochs: EpochMarks;
 }
 
 export interface WholeCallOptions {
@@ -144,6 +150,7 @@ export class WholeCall {
 
   #answered(attempt: Attempt, answer: BusAnswer): void {
     if (this.#ended) return;
+    if (!this.#isNewest(answer.epoch)) return this.#failed(attempt, outdated(this.options.actor, this.#repeats() !== false));
     const { seen, times } = this.shared;
     const nowMs = this.#now();
     const host = answer.servedBy?.split('/', 1)[0];
@@ -156,6 +163,14 @@ export class WholeCall {
     this.#open.delete(attempt);
     this.#end();
     this.#resolve(answer);
+  }
+
+  /** Nothing of an earlier owner is taken for an answer. */
+  #isNewest(epoch: number | undefined): boolean {
+    if (epoch === undefined) return true;
+    const { accepted, marks } = readEpoch(this.shared.epochs, this.options.actor, epoch);
+    this.shared.epochs = marks;
+    return accepted;
   }
 
   #failed(attempt: Attempt, thrown: unknown): void {
@@ -251,12 +266,20 @@ export class WholeCall {
     }
     // The only host anybody knows has the request already; so somebody else must be known first.
     if (seen.hostsOf(actor).length <= 1) await scout.status();
-    const [host, may] = await Promise.all([scout.liveHost(actor, this.#tried), this.#mayRepeat()]);
-    if (this.#ended || !may || !this.#open.has(attempt)) return;
+    // Before the pings: they strike off the host that may have gone with the request.
     const known = seen.hostsOf(actor);
+    const [host, may] = await Promise.all([scout.liveHost(actor, this.#tried), this.#mayRepeat()]);
+    if (this.#ended || !this.#open.has(attempt)) return;
+    if (!may) return this.#lookAgain(attempt);
     // With nobody known at all the queue group may still pick another member; with somebody known, nobody else lives.
-    if (host === undefined ? known.length > 0 : attempt.host === undefined && known.length === 1) return;
+    if (host === undefined ? seen.hostsOf(actor).length > 0 : attempt.host === undefined && known.length === 1 && known[0] === host) return this.#lookAgain(attempt);
     this.#next(host);
+  }
+
+  /** Nobody else for now. Another host may take the actor over, or the budget come back, long before the deadline. */
+  #lookAgain(attempt: Attempt): void {
+    attempt.lateAtMs = this.#now() + LOOK_AGAIN_MS;
+    this.#arm();
   }
 
   // ------------------------------------------------------------------------------------------------------------- time
@@ -354,3 +377,6 @@ export class WholeCall {
 function unknownOutcome(lost: ServeError): ServeError {
   return new ServeError('UNAVAILABLE', `${lost.message}; it may have run, so it was not repeated`, { outcome: 'unknown', cause: lost.cause });
 }
+
+const outdated = (actor: string, repeats: boolean): ServeError =>
+  new ServeError('UNAVAILABLE', `the answer came from a host that no longer owns ${actor}`, { attempts: 1, ...(!repeats && { outcome: 'unknown' as const }) });

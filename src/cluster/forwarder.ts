@@ -7,6 +7,7 @@
  */
 import { inferOverBus } from '../client/call.js';
 import { ServeError, isServeError } from '../errors.js';
+import { readEpoch, type EpochMarks } from '../policy/lease.js';
 import type { Bus, Clock } from '../ports.js';
 import type { Subjects } from '../protocol/subjects.js';
 import type { Elsewhere } from '../serving/router.js';
@@ -20,6 +21,8 @@ export interface ForwardTarget {
   readonly ready: number;
   /** Whether the actor's spec there lets a request run twice. */
   readonly idempotent: boolean;
+  /** About to leave: only where nobody else is ready. */
+  readonly draining?: boolean | undefined;
 }
 
 export interface ForwarderOptions {
@@ -37,9 +40,13 @@ export interface ForwarderOptions {
   readonly takeReplay: () => boolean;
 }
 
+/** More than any load. */
+const DRAINING_PRESSURE = 1e9;
+
 export class Forwarder implements Elsewhere {
   /** Requests under way, per host. */
   readonly #underWay = new Map<string, number>();
+  #epochs: EpochMarks = new Map();
 
   constructor(private readonly options: ForwarderOptions) {}
 
@@ -97,6 +104,7 @@ export class Forwarder implements Elsewhere {
         inputs: call.inputs, outputs: call.outputs, timeoutMs: call.timeoutMs, requestId: call.requestId, idempotent: call.idempotent,
         priority: call.priority, attemptsLeft: call.attemptsLeft, hops: 1, path: call.path, signal,
       });
+      this.#assertNewest(host, actor, answer.epoch, call.idempotent !== false);
       return {
         outputs: answer.outputs,
         host,
@@ -105,6 +113,7 @@ export class Forwarder implements Elsewhere {
         version: answer.modelVersion ?? '',
         device: answer.device ?? '',
         degraded: answer.degraded,
+        epoch: answer.epoch,
       };
     } catch (error) {
       if ((error as { cause?: { code?: string } }).cause?.code === 'NO_RESPONDERS') throw new ServeError('UNAVAILABLE', `host ${host} does not take ${actor} any more`, { attempts: 0, cause: error });
@@ -117,13 +126,21 @@ export class Forwarder implements Elsewhere {
     }
   }
 
+  /** Nothing of an earlier owner is taken for an answer. */
+  #assertNewest(host: string, actor: string, epoch: number | undefined, repeatable: boolean): void {
+    if (epoch === undefined) return;
+    const { accepted, marks } = readEpoch(this.#epochs, actor, epoch);
+    this.#epochs = marks;
+    if (!accepted) throw new ServeError('UNAVAILABLE', `host ${host} no longer owns ${actor}; its answer does not count`, { attempts: 1, ...(!repeatable && { outcome: 'unknown' as const }) });
+  }
+
   /** The least loaded per ready replica, counting what was sent there since its last beat. */
   #best(actor: string, tried: ReadonlySet<string>): ForwardTarget | undefined {
     let best: ForwardTarget | undefined;
     let least = Infinity;
     for (const target of this.options.targets(actor)) {
       const { host, load, ready } = target;
-      const pressure = (load + (this.#underWay.get(host) ?? 0)) / ready;
+      const pressure = (load + (this.#underWay.get(host) ?? 0)) / ready + (target.draining ? DRAINING_PRESSURE : 0);
       if (tried.has(host) || pressure >= least) continue;
       best = target;
       least = pressure;

@@ -3,7 +3,8 @@
  * each one last said of itself (protocol/host-state.ts).
  *
  * Beats are small and lossy; state is published when it changes and asked for when a beat shows that one was missed.
- * Judges by its own clock alone, and not at all when it was late itself. Decides nothing about actors.
+ * Judges by its own clock alone, and not at all when it was late itself, or deaf: a host that does not hear its own beats
+ * hears nobody's. Decides nothing about actors.
  */
 import { emptyView, excuse, goneAtOnce, heard, left, tick, type Change, type DetectorView, type Judged } from '../policy/detector.js';
 import type { Bus, BusMessage, BusSubscription, Clock, Log, TimerHandle } from '../ports.js';
@@ -26,10 +27,12 @@ export interface MembershipOptions {
   readonly draining: () => boolean;
   /** Requests waiting or running here. */
   readonly load: () => number;
-  /** A judgement changed. */
-  readonly judged: (change: Change) => void;
+  /** A judgement changed. `state`: what the judged incarnation said of itself last. */
+  readonly judged: (change: Change, state: HostState | undefined) => void;
   /** What others say of themselves changed, or a judgement did. */
   readonly changed: () => void;
+  /** This host speaks and is not heard by itself: what is sent to it is lost. Called at every change. */
+  readonly deaf: (deaf: boolean) => void;
   /** Called at every own beat that could judge. */
   readonly ticked: () => void;
   /** Highest sequence of the store's stream seen here; 0 without a store. */
@@ -66,6 +69,9 @@ export class Membership {
   #sequence = 0;
   #version = 1;
   #downSinceMs: number | undefined;
+  /** When this host heard its own beat last, or could not expect to. */
+  #selfHeardMs: number;
+  #deaf = false;
   readonly #stopListening: () => void;
   #stateTimer: TimerHandle | undefined;
   #beatTimer: TimerHandle;
@@ -75,7 +81,8 @@ export class Membership {
     const { bus, subjects, clock } = options;
     this.#subscriptions = [
       bus.subscribe(subjects.beatOfAll, (message) => this.#beatHeard(message)),
-      bus.subscribe(subjects.stateOfAll, (message) => this.#stateHeard(message)),
+      bus.subscribe(subjects.stateOfAll, ({ subject, data }) => this.#keep(lastToken(subject), data)),
+      bus.subscribe(subjects.hostState(options.id), (message) => this.#answer(message)),
     ];
     // While the own link is down nobody can be heard, and silence says nothing about the others.
     this.#stopListening = bus.onState((state) => {
@@ -83,6 +90,7 @@ export class Membership {
       if (state === 'up') this.#linkIsBack(nowMs);
       else this.#downSinceMs ??= nowMs;
     });
+    this.#selfHeardMs = clock.now();
     if (bus.state !== 'up') this.#downSinceMs = clock.now();
     this.#say();
     this.#beat();
@@ -130,6 +138,7 @@ export class Membership {
   #linkIsBack(nowMs: number): void {
     if (this.#downSinceMs !== undefined) this.#view = excuse(this.#view, this.#downSinceMs, nowMs);
     this.#downSinceMs = undefined;
+    this.#selfHeardMs = nowMs;
     // What was published meanwhile is lost; the others need not wait for the next beat.
     this.#say();
     this.#sayAlive(false);
@@ -141,12 +150,32 @@ export class Membership {
     const dueMs = clock.now() + limits.beatMs;
     this.#beatTimer = clock.setTimeout(() => {
       const nowMs = clock.now();
-      if (this.#downSinceMs === undefined) {
+      this.#judgeOwnHearing(nowMs, dueMs);
+      if (this.#downSinceMs === undefined && !this.#deaf) {
         this.#judge(tick(this.#view, nowMs, dueMs, limits));
         this.options.ticked();
       }
       this.#beat();
     }, limits.beatMs);
+  }
+
+  #judgeOwnHearing(nowMs: number, dueMs: number): void {
+    const { limits } = this.options;
+    // Late itself: the beats of that time may lie in the socket, unread.
+    if (nowMs - dueMs > limits.beatMs / 2) this.#selfHeardMs += nowMs - dueMs;
+    if (this.#downSinceMs !== undefined || this.#deaf || nowMs - this.#selfHeardMs < limits.suspectAfterMs) return;
+    this.#deaf = true;
+    this.options.deaf(true);
+  }
+
+  #selfHeard(): void {
+    const nowMs = this.options.clock.now();
+    if (this.#deaf) {
+      this.#view = excuse(this.#view, this.#selfHeardMs, nowMs);
+      this.#deaf = false;
+      this.options.deaf(false);
+    }
+    this.#selfHeardMs = nowMs;
   }
 
   #sayAlive(leaving: boolean): void {
@@ -171,8 +200,12 @@ export class Membership {
 
   #beatHeard({ subject, data }: BusMessage): void {
     const host = lastToken(subject);
-    const beat = host === this.options.id ? undefined : decodeBeat(data);
+    const beat = decodeBeat(data);
     if (!beat) return;
+    if (host === this.options.id) {
+      if (beat.incarnation === this.options.incarnation) this.#selfHeard();
+      return;
+    }
     if (beat.leaving) return this.#judge(left(this.#view, host, beat.incarnation));
     const nowMs = this.options.clock.now();
     this.#judge(heard(this.#view, host, beat, nowMs));
@@ -180,16 +213,8 @@ export class Membership {
     if (!known || known.version < beat.stateVersion) void this.#askState(host);
   }
 
-  #stateHeard(message: BusMessage): void {
-    const host = lastToken(message.subject);
-    if (host === this.options.id) {
-      if (message.hasReply && !this.#closed) this.#answer(message);
-      return;
-    }
-    this.#keep(host, message.data);
-  }
-
   #answer(message: BusMessage): void {
+    if (!message.hasReply || this.#closed) return;
     try {
       message.respond(this.#encodedState());
     } catch (error) {
@@ -198,6 +223,7 @@ export class Membership {
   }
 
   #keep(host: string, data: Uint8Array): void {
+    if (host === this.options.id) return;
     const state = decodeHostState(data);
     if (!state || state.host !== host) return;
     const known = this.#states.get(host);
@@ -212,7 +238,7 @@ export class Membership {
     this.#asking.add(host);
     const { bus, subjects } = this.options;
     try {
-      const { data } = await bus.request(subjects.state(host), new Uint8Array(), { timeoutMs: ASK_MS });
+      const { data } = await bus.request(subjects.hostState(host), new Uint8Array(), { timeoutMs: ASK_MS });
       this.#keep(host, data);
     } catch (error) {
       if ((error as { code?: string }).code === 'NO_RESPONDERS') this.#confirmGone(host);
@@ -230,11 +256,13 @@ export class Membership {
   #judge({ view, changes }: Judged): void {
     this.#view = view;
     for (const change of changes) {
-      const { host, to } = change;
+      const { host, to, incarnation } = change;
+      const state = this.#states.get(host);
+      const said = state?.incarnation === incarnation ? state : undefined;
       if (to !== 'alive') for (const lost of this.#takeListeners(host)) lost();
       if (to === 'gone') this.#states.delete(host);
       if (to === 'suspect') void this.#askState(host);
-      this.options.judged(change);
+      this.options.judged(change, said);
     }
     if (changes.length > 0) this.options.changed();
   }

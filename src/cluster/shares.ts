@@ -106,6 +106,11 @@ export class Shares {
     return true;
   }
 
+  /** Hosts that have a place for the actor, best first. */
+  placesOf(actor: string): readonly string[] {
+    return (this.#placement.get(actor) ?? []).map(({ host }) => host);
+  }
+
   close(): void {
     this.#closed = true;
     this.options.clock.clearTimeout(this.#timer);
@@ -131,12 +136,13 @@ export class Shares {
     this.#stepBrake();
     const self = own();
     const wanted = wishes();
-    const hashes = new Map(wanted.map(({ name, hash }) => [name, hash]));
-    const offers = [offerOf(self, true, hashes), ...members.flatMap(({ liveness, state }) => (state ? [offerOf(state, liveness !== 'dead' || this.braked, hashes)] : []))];
+    const byName = new Map(wanted.map((wish) => [wish.name, wish]));
+    const states = [{ state: self, alive: true }, ...members.flatMap(({ liveness, state }) => (state ? [{ state, alive: liveness !== 'dead' || this.braked }] : []))];
+    const offers = states.map(({ state, alive }) => offerOf(state, alive, byName));
     this.#placement = placement(wanted, offers, limits.hostsMax);
     // What a suspect says it has may be gone already.
     const alive = new Set([self.host, ...members.filter(({ liveness }) => liveness === 'alive').map(({ host }) => host)]);
-    this.#fulfilled = fulfilled(this.#fulfilled, this.#placement, readyOf(offers.filter(({ host }) => alive.has(host))), nowMs);
+    this.#fulfilled = fulfilled(this.#fulfilled, this.#placement, states.filter(({ state }) => alive.has(state.host)).flatMap(({ state }) => readyOf(state, byName)), nowMs);
     decided(this.#sharesOf(self, nowMs));
     this.#lookedMs = nowMs;
     this.#tookMs = clock.now() - nowMs;
@@ -195,7 +201,7 @@ function usedOn(device: string, held: ReadonlyMap<string, Held>): number {
   return used;
 }
 
-function offerOf(state: Omit<HostState, 'version'>, alive: boolean, wanted: ReadonlyMap<string, string>): HostOffer {
+function offerOf(state: Omit<HostState, 'version'>, alive: boolean, wanted: ReadonlyMap<string, ActorWish>): HostOffer {
   const { host, draining, devices, modules, fetches, paused, actors } = state;
   // What this host wishes for nothing of still takes its room there.
   const strangers = (device: string): number => actors.reduce((sum, each) => sum + (each.device === device && !wanted.has(each.name) ? each.ready : 0), 0);
@@ -208,9 +214,16 @@ function offerOf(state: Omit<HostState, 'version'>, alive: boolean, wanted: Read
     modules: new Set(modules),
     fetches: fetches ?? false,
     paused,
-    ready: actors.flatMap(({ name, hash, device, ready }) => (device !== undefined && ready > 0 && wanted.get(name) === hash ? [{ actor: name, device, count: ready }] : [])),
+    // An older edition holds its place for the one that is rolled in.
+    ready: actors.flatMap(({ name, hash, device, ready }) => {
+      const wish = wanted.get(name);
+      return device !== undefined && ready > 0 && wish && (wish.hash === hash || !wish.fileOnly) ? [{ actor: name, device, count: ready }] : [];
+    }),
   };
 }
 
-const readyOf = (offers: readonly HostOffer[]): ReadyReplicas[] =>
-  offers.filter(({ draining }) => !draining).flatMap(({ host, ready }) => ready.map((each) => ({ host, ...each })));
+/** Of the wanted edition. */
+function readyOf({ host, draining, actors }: Omit<HostState, 'version'>, wanted: ReadonlyMap<string, ActorWish>): ReadyReplicas[] {
+  if (draining) return [];
+  return actors.flatMap(({ name, hash, device, ready }) => (device !== undefined && ready > 0 && wanted.get(name)?.hash === hash ? [{ host, actor: name, device, count: ready }] : []));
+}

@@ -7,9 +7,10 @@
  */
 import { chargeRestart, emptyWindow, type RestartWindow } from '../policy/restart.js';
 import type { Clock, JsonCodec, LaneFactory, LaneOrder, Log, Random } from '../ports.js';
-import type { LoadTask } from '../protocol/task.js';
+import type { CheckpointCall, CheckpointReply, LoadTask } from '../protocol/task.js';
 import { Dispatcher } from '../serving/dispatcher.js';
 import { Endpoint } from '../serving/endpoint.js';
+import type { OwnerGate } from '../serving/owner-gate.js';
 import type { ActorEntry, Router } from '../serving/router.js';
 import type { Route, RouteTable } from '../serving/routes.js';
 import type { SharedServing } from '../serving/shared.js';
@@ -36,6 +37,10 @@ export interface ActorSurroundings {
   readonly goldenFolder: string | undefined;
   readonly codec: JsonCodec | undefined;
   readonly answerBytesMax: () => number;
+  /** Of singletons, where other hosts may be. */
+  readonly ownerGate: (actor: string) => OwnerGate | undefined;
+  /** `context.checkpoint`; undefined: this host is alone. */
+  readonly checkpoint: ((actor: string, isSingleton: boolean, call: CheckpointCall) => Promise<CheckpointReply>) | undefined;
   readonly reachable: (actor: string, reachable: boolean, reason: string) => void;
   readonly poisoned: (actor: string, fingerprint: string, ticket: Ticket, detail: string) => void;
   /** Sends an event to a replica's machine, if it is there. */
@@ -90,7 +95,7 @@ export class ActorRuntime {
       errs: (route, detail) => around.eject(spec.name, route.replica, detail),
       poisoned: (ticket, print, exit) => around.poisoned(spec.name, print, ticket, `${exit.reason}: ${exit.detail}`),
     });
-    this.#entry = { name: spec.name, dispatcher: this.dispatcher, metadata: undefined, version: pin.version };
+    this.#entry = { name: spec.name, dispatcher: this.dispatcher, metadata: undefined, version: pin.version, gate: spec.singleton ? around.ownerGate(spec.name) : undefined };
     router.register(this.#entry);
     routes.listen(spec.name, this.dispatcher);
     board.addActor(spec, pin.version, this.dispatcher);
@@ -103,7 +108,7 @@ export class ActorRuntime {
     return {
       spec,
       pin,
-      limits: { startTimeoutMs: spec.startTimeoutMs, freshMs: spec.freshMs, ...pingDefaults, ...(spec.isolation === 'thread' && { pingMs: 0 }) },
+      limits: { startTimeoutMs: spec.startTimeoutMs, freshMs: spec.freshMs, hangMs: spec.hangMs, ...pingDefaults, ...(spec.isolation === 'thread' && { pingMs: 0 }) },
       effects: (device, degraded) => {
         const deviceFailed = (detail: string): void => this.#around.deviceFailed(device, detail);
         const prover = new Prover({
@@ -148,17 +153,19 @@ export class ActorRuntime {
   /** A new spec is in force: bounds and time-outs apply from now on, and the version shown is the new one. */
   adopt(spec: ActorSpec, pin: Pin): void {
     this.dispatcher.reconfigure(spec);
+    this.#entry.gate = spec.singleton ? this.#around.ownerGate(spec.name) : undefined;
     this.#around.board.respecified(spec, pin.version);
   }
 
   #order(spec: ActorSpec, pin: Pin, device: string, replica: string): LaneOrder {
-    const { router, log } = this.#around;
+    const { router, log, checkpoint } = this.#around;
     return {
       replica,
       load: loadTask(spec, pin, device),
       concurrency: spec.concurrency,
       host: {
         nestedCall: (call) => router.nested(spec.name, replica, call),
+        ...(checkpoint && { checkpoint: (call: CheckpointCall) => checkpoint(spec.name, spec.singleton, call) }),
         log: ({ level, message, fields }) => log.log(level, message, { actor: spec.name, replica, ...fields }),
       },
     };

@@ -24,13 +24,15 @@ export interface ApplyResult {
 export interface InForce {
   readonly spec: ActorSpec;
   readonly pin: Pin;
+  /** Of the cluster's desired state, which asked for it; undefined: this host's own file did. */
+  readonly desiredHash?: string | undefined;
 }
 
 export interface ApplySteps {
   readonly pin: (spec: ActorSpec) => Promise<Pin>;
-  readonly add: (spec: ActorSpec, pin: Pin) => Promise<void>;
+  readonly add: (spec: ActorSpec) => Promise<void>;
   /** Undefined when done, else why it was stopped. */
-  readonly roll: (spec: ActorSpec, pin: Pin) => Promise<string | undefined>;
+  readonly roll: (spec: ActorSpec) => Promise<string | undefined>;
   readonly withdraw: (actor: string) => Promise<void>;
 }
 
@@ -43,19 +45,19 @@ export async function applySpec(now: HostSpec, next: HostSpec, inForce: Readonly
     changes.push({ actor, change: 'removed', reason: 'not in the new spec' });
   }
   const keys = Object.keys({ ...now, ...next }) as (keyof HostSpec)[];
-  return { changes, needRestart: keys.filter((key) => key !== 'actors' && !isDeepStrictEqual(now[key], next[key])) };
+  return { changes, needRestart: keys.filter((key) => key !== 'actors' && key !== 'revision' && !isDeepStrictEqual(now[key], next[key])) };
 }
 
 async function applyActor(spec: ActorSpec, current: InForce | undefined, steps: ApplySteps): Promise<ActorChange> {
   const actor = spec.name;
   const pin = await steps.pin(spec);
   if (!current) {
-    await steps.add(spec, pin);
+    await steps.add(spec);
     return { actor, change: 'added', reason: `version ${pin.version}` };
   }
   const sameBytes = pin.sha256 === current.pin.sha256 && pin.version === current.pin.version;
   if (sameBytes && isDeepStrictEqual(spec, current.spec)) return { actor, change: 'unchanged', reason: `version ${pin.version}` };
   const why = sameBytes ? 'its spec changed' : `version ${current.pin.version} to ${pin.version}`;
-  const stopped = await steps.roll(spec, pin);
+  const stopped = await steps.roll(spec);
   return stopped === undefined ? { actor, change: 'rolled', reason: why } : { actor, change: 'refused', reason: `${why}: ${stopped}; the old version serves on` };
 }

@@ -32,7 +32,13 @@ export interface ActorRecord {
   readonly dispatcher: Dispatcher;
   /** Replicas wanted on this host. */
   wanted: number;
+  /** Of a singleton, as the store said last. */
+  ownership: { readonly owner: string; readonly epoch: number } | undefined;
   readonly replicas: Map<string, ReplicaRecord>;
+  /** Of a singleton: why it is not served here, though it may be loaded. */
+  unowned: string | undefined;
+  /** Another host has a later spec of it. */
+  behind: string | undefined;
   /** Why it is not where it would rather be. */
   degraded: string | undefined;
   /** Of the pool as a whole, when it is not simply running. */
@@ -44,6 +50,7 @@ export class Board {
   readonly #devices = new Map<string, DeviceStatus>();
   readonly #startedMs: number;
   #reason = 'starting';
+  #asked: { readonly revision: number; readonly specHash: string } | undefined;
   #listeners: (() => void)[] = [];
 
   constructor(
@@ -60,7 +67,7 @@ export class Board {
   }
 
   addActor(spec: ActorSpec, version: string, dispatcher: Dispatcher): void {
-    this.actors.set(spec.name, { spec, version, dispatcher, wanted: spec.replicas, replicas: new Map(), degraded: undefined, poolReason: undefined });
+    this.actors.set(spec.name, { spec, version, dispatcher, wanted: spec.replicas, ownership: undefined, unowned: undefined, behind: undefined, replicas: new Map(), degraded: undefined, poolReason: undefined });
   }
 
   addReplica(actor: string, id: string, device: string): void {
@@ -178,11 +185,33 @@ export class Board {
     this.#changed();
   }
 
+  isBehind(actor: string, why: string | undefined): void {
+    const record = this.actors.get(actor);
+    if (!record || record.behind === why) return;
+    record.behind = why;
+    this.#changed();
+  }
+
+  /** @param unowned why it is not served here; undefined where it is */
+  owned(actor: string, ownership: ActorRecord['ownership'], unowned: string | undefined): void {
+    const record = this.actors.get(actor);
+    if (!record || (record.unowned === unowned && record.ownership?.epoch === ownership?.epoch && record.ownership?.owner === ownership?.owner)) return;
+    record.ownership = ownership;
+    record.unowned = unowned;
+    this.#changed();
+  }
+
   /** @param degraded why the actor is not on its first choice; undefined where it is */
   placed(actor: string, degraded: string | undefined): void {
     const record = this.actors.get(actor);
     if (!record || record.degraded === degraded) return;
     record.degraded = degraded;
+    this.#changed();
+  }
+
+  /** What the host file says. */
+  asked(revision: number, specHash: string): void {
+    this.#asked = { revision, specHash };
     this.#changed();
   }
 
@@ -196,6 +225,7 @@ export class Board {
       ...this.identity,
       liveness: 'alive',
       reason: this.#reason,
+      ...this.#asked,
       uptimeMs: Math.round(this.clock.now() - this.#startedMs),
       devices: [...this.#devices.values()],
       actors: [...this.actors.values()].map((actor) => this.#actor(actor)),
@@ -206,7 +236,9 @@ export class Board {
     const { spec, dispatcher } = record;
     const replicas = [...record.replicas.values()].map((replica) => this.#render(replica, spec.isolation));
     const ready = replicas.filter((replica) => replica.phase === 'ready').length;
-    const state: ActorState = ready === 0 && record.wanted > 0 ? 'down' : ready < record.wanted || record.degraded !== undefined ? 'degraded' : 'ready';
+    // Warm beside an owner elsewhere it is what it should be.
+    const isIdle = record.unowned !== undefined && record.ownership !== undefined && record.ownership.owner !== this.identity.id;
+    const state: ActorState = isIdle ? 'ready' : record.unowned !== undefined ? 'down' : ready === 0 && record.wanted > 0 ? 'down' : ready < record.wanted || record.degraded !== undefined || record.behind !== undefined ? 'degraded' : 'ready';
     const notice = [...record.replicas.values()].find((replica) => replica.notice !== undefined)?.notice;
     const troubled = replicas.find((replica) => replica.phase !== 'ready');
     return {
@@ -216,8 +248,9 @@ export class Board {
       wanted: record.wanted,
       ready,
       state,
-      reason: `${record.wanted === 0 && record.poolReason !== undefined ? record.poolReason : state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
+      reason: `${record.wanted > 0 && record.unowned !== undefined ? record.unowned : record.wanted === 0 && record.poolReason !== undefined ? record.poolReason : state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? record.behind ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
       ...(notice !== undefined && { notice }),
+      ...record.ownership,
       queue: { count: dispatcher.queueCount, bytes: dispatcher.queueBytes },
       requests: { ...dispatcher.outcomes },
       replays: dispatcher.replays,

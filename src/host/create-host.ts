@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { silentLog } from '../adapters/pino-log.js';
-import { systemClock, systemRandom } from '../adapters/system-clock.js';
+import { systemClock, systemRandom, wakefulClocksMs } from '../adapters/system-clock.js';
 import type { InferOptions, InferResult, TensorInputs } from '../client/client.js';
 import { ServeError } from '../errors.js';
 import type { Log } from '../ports.js';
@@ -57,7 +57,7 @@ export async function createHost(options: HostOptions, embed: EmbedOptions = {})
   const base = embed.baseDir instanceof URL ? fileURLToPath(embed.baseDir) : (embed.baseDir ?? '.');
   const spec = parseOrThrow(options, base);
   if (options.guardian === true) throw new SpecError([{ path: 'guardian', message: 'embedded hosts have none: `regrow start` starts a host under a guardian; leave the key out' }]);
-  const host = await Host.start(spec, { clock: systemClock, random: systemRandom, log: embed.log ?? silentLog, version: packageVersion(), cores: availableParallelism(), entries: embed.entries });
+  const host = await Host.start(spec, { clock: systemClock, random: systemRandom, wakefulClocksMs, log: embed.log ?? silentLog, version: packageVersion(), cores: availableParallelism(), entries: embed.entries });
   await host.settled;
   return embedded(host);
 }

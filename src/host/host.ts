@@ -11,16 +11,16 @@ import { join } from 'node:path';
 import { createCellLanes } from '../adapters/cell-lane.js';
 import { createJsonCodec } from '../adapters/codec-thread.js';
 import { createMemoryBus } from '../adapters/memory-bus.js';
-import { createNatsBus } from '../adapters/nats-bus.js';
+import { connectNats, createNatsBus, type NatsBus } from '../adapters/nats-bus.js';
+import { createNatsObjects } from '../adapters/nats-objects.js';
+import { createNatsStore } from '../adapters/nats-store.js';
 import { createThreadLanes } from '../adapters/thread-lane.js';
 import { Forwarder, type ForwardTarget } from '../cluster/forwarder.js';
-import { Membership } from '../cluster/membership.js';
 import { RollCall } from '../cluster/roll-call.js';
-import { Shares, type Share } from '../cluster/shares.js';
+import type { Share } from '../cluster/shares.js';
 import { ServeError } from '../errors.js';
 import type { ActorWish } from '../policy/cluster-placement.js';
-import type { Change } from '../policy/detector.js';
-import type { Bus, Clock, LaneFactory, Log, Random, TimerHandle } from '../ports.js';
+import type { Bus, Clock, LaneFactory, Log, Objects, Random, Store, TimerHandle } from '../ports.js';
 import type { RegrowEvent } from '../protocol/events.js';
 import type { HostState } from '../protocol/host-state.js';
 import type { HostStatus, StatusDocument } from '../protocol/status.js';
@@ -39,6 +39,7 @@ import { applySpec, type ApplyResult, type InForce } from './apply.js';
 import { Board } from './board.js';
 import { listenForOrders, wanted, type Verb } from './control.js';
 import { Boot } from './boot.js';
+import { aborted, Cluster, isUp, ownerGate } from './cluster.js';
 import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
 import { Links } from './links.js';
 import { DeadLetters } from './dead-letters.js';
@@ -47,10 +48,12 @@ import { Pins, sha256OfChunks, type Pin } from './pins.js';
 import { quarantineFile } from './quarantine-file.js';
 import type { ActorSpec } from '../spec/actor.js';
 import { Devices } from './devices.js';
-import { hostState, targetsOf } from './host-state.js';
+import { Following } from './following.js';
+import { behind, hostState, targetsOf } from './host-state.js';
 import { MemoryWatch } from './memory-watch.js';
+import { Models } from './models.js';
 import { Placement } from './placement.js';
-import { specHash } from './spec-hash.js';
+import { specHash, specsHash } from './spec-hash.js';
 import { Story } from './story.js';
 
 export interface HostOutside {
@@ -68,6 +71,10 @@ export interface HostOutside {
   readonly bus?: (() => Bus) | undefined;
   /** Whether other hosts may be on that bus; with `nats` in the spec they always may. */
   readonly clustered?: boolean | undefined;
+  /** Replaces the store over NATS. Called for each control connection. */
+  readonly store?: ((bus: Bus) => { readonly store: Store; readonly objects: Objects }) | undefined;
+  /** Clocks in ms that run on while the machine is suspended. Default: the wall clock alone. */
+  readonly wakefulClocksMs?: (() => readonly number[]) | undefined;
   readonly lanes?: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
 }
 
@@ -75,17 +82,16 @@ export interface HostOutside {
 const DRAIN_EXTRA_MS = 5000;
 /** For another host of the same id to answer. */
 const ID_CALL_MS = 500;
-/** For the broker to answer at a start, before a host takes it that there is none for now. */
-const LINK_WAIT_MS = 1000;
-/** For what the others say to arrive. */
-const ROUND_TRIP_MS = 200;
+/** For a model of the store; it is tried again after that. */
+const FETCH_MS = 120_000;
+/** For a connection as the system user. */
+const SYSTEM_CONNECT_MS = 2000;
 /** For the broker to confirm that nothing more is on its way. */
 const FLUSH_MS = 2000;
 
 export class Host implements AsyncDisposable {
   readonly id: string;
-  /** Of this process: a ULID. */
-  readonly incarnation: string;
+  #incarnation: string;
   /** Resolves when every actor was proven once or failed with a reason. */
   readonly settled: Promise<void>;
   #spec: HostSpec;
@@ -113,10 +119,17 @@ export class Host implements AsyncDisposable {
   #around!: ActorSurroundings;
   #root!: Supervisor;
   #bus: Bus | undefined;
-  #members: Membership | undefined;
-  readonly #shares: Shares | undefined;
+  readonly #cluster: Cluster | undefined;
+  readonly #following: Following;
+  readonly #models: Models;
+  #shares: ReadonlyMap<string, Share> = new Map();
+  /** Models of the store that are here, and actors that wait for theirs. */
+  readonly #fetched = new Set<string>();
+  readonly #fetching = new Set<string>();
   /** Asked to stop: others take over what this host runs while it still serves. */
   #leaving = false;
+  /** It does not hear its own beats. */
+  #deaf = false;
   #links: Links | undefined;
   #lanes: Readonly<Record<'process' | 'thread', LaneFactory>> | undefined;
   #draining = false;
@@ -144,10 +157,11 @@ export class Host implements AsyncDisposable {
     this.#pins = new Pins(this.#dataDir && join(this.#dataDir.path, 'models'), log);
     this.drainOrdered = new Promise((resolve) => (this.#noteDrainOrdered = resolve));
     this.id = hostIdOf(spec.host, this.#dataDir, random);
-    this.incarnation = random.ulid();
+    this.#incarnation = random.ulid();
     this.#subjects = subjectsOf(spec.prefix);
-    this.#board = new Board(clock, { id: this.id, incarnation: this.incarnation, version: outside.version }, spec.devices.map(({ id }) => id));
-    this.#story = new Story({ hostId: this.id, incarnation: this.incarnation, clock, log, board: this.#board });
+    const incarnation = (): string => this.#incarnation;
+    this.#board = new Board(clock, { id: this.id, get incarnation() { return incarnation(); }, version: outside.version }, spec.devices.map(({ id }) => id));
+    this.#story = new Story({ hostId: this.id, get incarnation() { return incarnation(); }, clock, log, board: this.#board });
     this.#shared = new SharedServing({
       clock, queueBytesMax: spec.queueBytesMax, holdMs: spec.holdMs, hash: sha256OfChunks,
       readyElsewhere: (actor) => this.#targets(actor).length > 0,
@@ -157,8 +171,8 @@ export class Host implements AsyncDisposable {
       subjects: this.#subjects,
       bus: () => this.#bus,
       targets: (actor) => this.#targets(actor),
-      actors: () => (this.#members?.members() ?? []).flatMap(({ state }) => state?.actors.map(({ name }) => name) ?? []),
-      onLost: (host, lost) => this.#members?.onLost(host, lost) ?? (() => {}),
+      actors: () => (this.#cluster?.members() ?? []).flatMap(({ state }) => state?.actors.map(({ name }) => name) ?? []),
+      onLost: (host, lost) => this.#cluster?.onLost(host, lost) ?? (() => {}),
       takeReplay: () => this.#shared.takeReplay(clock.now()),
     });
     this.#router = new Router(clock, forwarder);
@@ -180,7 +194,30 @@ export class Host implements AsyncDisposable {
       shared: this.#clustered,
       pausesChanged: () => this.#stateChanged(),
     });
-    this.#shares = this.#clustered ? this.#newShares() : undefined;
+    this.#models = new Models({ folder: this.#dataDir && join(this.#dataDir.path, 'models'), objects: () => this.#cluster?.objects, clock, random, log });
+    this.#following = new Following({
+      clock, log,
+      cores: outside.cores ?? availableParallelism(),
+      modules: spec.modules,
+      modelFile: (sha256) => this.#models.place(sha256),
+      ensureModel: async (sha256, timeoutMs) => {
+        await this.#models.ensure(sha256, timeoutMs);
+        this.#fetched.add(sha256);
+      },
+      inForce: (actor) => this.#inForce.get(actor),
+      fileSpec: (actor) => this.#spec.actors.find(({ name }) => name === actor),
+      desired: () => this.#cluster?.desired?.actors(),
+      share: (actor) => this.#shares.get(actor)?.count ?? 0,
+      inOrder: (step) => this.#inOrder(step),
+      steps: {
+        add: (actor, desiredHash) => this.#addActor(actor, desiredHash),
+        roll: (actor, desiredHash) => this.#rollActor(actor, desiredHash),
+        withdraw: (actor) => this.#withdrawActor(actor),
+      },
+      changed: () => this.#stateChanged(),
+      tell: (actor, reason) => this.#story.tell('spec-changed', reason, { actor }),
+    });
+    this.#cluster = this.#clustered ? this.#newCluster() : undefined;
     this.#memory = new MemoryWatch({ clock, board: this.#board, recycle: (actor, replica, why) => this.#placement.eject(actor, replica, why) });
     this.#showDevices();
     this.#boot = new Boot(spec.actors.map(({ name }) => name));
@@ -188,6 +225,11 @@ export class Host implements AsyncDisposable {
   }
 
   // -------------------------------------------------------------------------------------------------------------- using
+
+  /** Of this process: a ULID. Another one after others had declared it dead. */
+  get incarnation(): string {
+    return this.#incarnation;
+  }
 
   /** Rejects with a ServeError, or with the reason of the call's signal. */
   infer(actor: string, call: InferCall): Promise<InferAnswer> {
@@ -227,9 +269,7 @@ export class Host implements AsyncDisposable {
    * left as they are when the new edition does not prove), missing ones withdrawn. One call after the other.
    */
   apply(next: HostSpec): Promise<ApplyResult> {
-    const result = this.#applying.then(() => this.#apply(next));
-    this.#applying = result.catch(() => {});
-    return result;
+    return this.#inOrder(() => this.#apply(next));
   }
 
   /** Replaces every replica of the actor by a new one, with overlap. */
@@ -261,37 +301,62 @@ export class Host implements AsyncDisposable {
   // ----------------------------------------------------------------------------------------------------------- building
 
   async #apply(next: HostSpec): Promise<ApplyResult> {
-    const result = await applySpec(this.#spec, next, this.#inForce, {
+    // What the cluster's desired state names is not this file's to decide.
+    const ofFile = new Map([...this.#inForce].filter(([, { desiredHash }]) => desiredHash === undefined));
+    const mine = { ...next, actors: next.actors.filter(({ name }) => !this.#following.names(name)) };
+    const result = await applySpec(this.#spec, mine, ofFile, {
       pin: (spec) => this.#pins.pin(spec),
-      add: async (spec, pin) => {
-        const runtime = this.#newRuntime(spec, pin);
-        await this.#placement.add(runtime, runtime.edition(spec, pin));
-      },
-      roll: async (spec, pin) => {
-        const stopped = await this.#placement.roll(this.#runtimes.get(spec.name)!.edition(spec, pin));
-        if (stopped === undefined) this.#inForce.set(spec.name, { spec, pin });
-        return stopped;
-      },
-      withdraw: async (actor) => {
-        await this.#placement.withdraw(actor);
-        this.#router.unregister(actor);
-        this.#board.removeActor(actor);
-        this.#runtimes.delete(actor);
-        this.#inForce.delete(actor);
-      },
+      add: (spec) => this.#addActor(spec),
+      roll: (spec) => this.#rollActor(spec),
+      withdraw: (actor) => this.#withdrawActor(actor),
     });
     const refused = new Set(result.changes.filter(({ change }) => change === 'refused').map(({ actor }) => actor));
-    this.#spec = { ...this.#spec, actors: next.actors.map((spec) => (refused.has(spec.name) ? this.#inForce.get(spec.name)!.spec : spec)) };
-    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin));
+    this.#spec = { ...this.#spec, revision: next.revision, actors: next.actors.map((spec) => (refused.has(spec.name) ? this.#inForce.get(spec.name)!.spec : spec)) };
+    await this.#collectPins();
+    this.#showAsked();
     this.#memory.start();
     for (const { actor, change, reason } of result.changes) if (change !== 'unchanged') this.#story.tell('spec-changed', `${change}: ${reason}`, { actor });
+    this.#stateChanged();
     return result;
   }
 
-  #newRuntime(spec: ActorSpec, pin: Pin): ActorRuntime {
+  #inOrder<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#applying.then(step);
+    this.#applying = result.catch(() => {});
+    return result;
+  }
+
+  async #addActor(spec: ActorSpec, desiredHash?: string): Promise<void> {
+    const pin = await this.#pins.pin(spec);
+    const runtime = this.#newRuntime(spec, pin, desiredHash);
+    await this.#placement.add(runtime, runtime.edition(spec, pin));
+    this.#giveShare(spec.name);
+    this.#memory.start();
+  }
+
+  async #rollActor(spec: ActorSpec, desiredHash?: string): Promise<string | undefined> {
+    const pin = await this.#pins.pin(spec);
+    const stopped = await this.#placement.roll(this.#runtimes.get(spec.name)!.edition(spec, pin));
+    if (stopped === undefined) this.#inForce.set(spec.name, { spec, pin, desiredHash });
+    return stopped;
+  }
+
+  async #withdrawActor(actor: string): Promise<void> {
+    await this.#placement.withdraw(actor);
+    this.#router.unregister(actor);
+    this.#board.removeActor(actor);
+    this.#runtimes.delete(actor);
+    this.#inForce.delete(actor);
+  }
+
+  async #collectPins(): Promise<void> {
+    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin));
+  }
+
+  #newRuntime(spec: ActorSpec, pin: Pin, desiredHash?: string): ActorRuntime {
     const runtime = new ActorRuntime(spec, pin, this.#around);
     this.#runtimes.set(spec.name, runtime);
-    this.#inForce.set(spec.name, { spec, pin });
+    this.#inForce.set(spec.name, { spec, pin, desiredHash });
     return runtime;
   }
 
@@ -310,6 +375,7 @@ export class Host implements AsyncDisposable {
     this.#lift = (fingerprint) => {
       const lifted = shared.release(fingerprint);
       if (lifted) quarantine?.save();
+      if (lifted) this.#cluster?.lifted(fingerprint);
       return lifted;
     };
     const routes = new RouteTable();
@@ -322,10 +388,13 @@ export class Host implements AsyncDisposable {
       goldenFolder: this.#dataDir && join(this.#dataDir.path, 'goldens'),
       codec: this.#codec,
       answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
-      reachable: (actor, reachable) => this.#links?.setReachable(actor, reachable),
+      ownerGate: (actor) => this.#cluster && ownerGate(actor, this.#cluster),
+      checkpoint: this.#cluster && ((actor, isSingleton, call) => this.#cluster!.checkpoint(actor, isSingleton, call)),
+      reachable: (actor) => this.#showReachable(actor),
       poisoned: (actor, fingerprint, ticket, detail) => {
         const { requestId, outputs } = ticket.call;
         quarantine?.save();
+        this.#cluster?.confirmed(fingerprint, this.#inForce.get(actor)?.spec.quarantineMs ?? 0);
         const version = this.#router.entry(actor)?.version ?? 'unknown';
         const { id } = this.#letters.add({ actor, version, fingerprint, requestId, exit: detail, inputs: ticket.inputs, outputs });
         this.#story.tell('quarantined', `request ${requestId} ended a replica in a run of its own`, { actor, detail: { fingerprint, requestId, exit: detail, deadLetter: id } });
@@ -337,12 +406,14 @@ export class Host implements AsyncDisposable {
       warn: (actor, device, reason) => log.log('warn', 'doubt', { actor, device, reason }),
     };
     this.#around = around;
-    const pins = await Promise.all(spec.actors.map((actor) => this.#pins.pin(actor)));
+    const actors = spec.actors.map((actor) => this.#models.placed(actor));
+    const pins = await Promise.all(actors.map((actor) => this.#pins.pin(actor)));
     await this.#pins.collect(pins);
-    const pools = spec.actors.map((actor, index) => {
+    const pools = actors.map((actor, index) => {
       const runtime = this.#newRuntime(actor, pins[index]!);
       return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));
     }).filter((pool) => pool !== undefined);
+    this.#showAsked();
     this.#board.onChange(() => {
       this.#links?.statusChanged();
       this.#stateChanged();
@@ -407,35 +478,7 @@ export class Host implements AsyncDisposable {
 
   /** Knows the other hosts while it runs, on a connection of its own: large tensors must not make a host look dead. */
   #membershipWorker(): ReturnType<typeof worker> {
-    const { clock, log } = this.#outside;
-    return worker(async ({ signal, ready }) => {
-      const bus = this.#newBus('control');
-      const closed = new Promise<never>((_, reject) => {
-        bus.onState((state, detail) => {
-          if (state === 'closed') reject(new Error(`the control connection closed: ${detail}`));
-        });
-      });
-      const members = new Membership({
-        bus, clock, log, subjects: this.#subjects, id: this.id, incarnation: this.incarnation, limits: this.#spec,
-        state: () => this.#ownState(),
-        draining: () => this.#leaving,
-        load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
-        judged: (change) => this.#judged(change),
-        changed: () => this.#shares?.changed(),
-        ticked: () => this.#shares?.ticked(),
-        storeSequence: () => 0,
-      });
-      this.#members = members;
-      ready();
-      void this.#firstLook(bus, signal);
-      try {
-        await Promise.race([closed, aborted(signal)]);
-      } finally {
-        this.#members = undefined;
-        members.close();
-        await bus.close();
-      }
-    });
+    return worker(({ signal, ready }) => this.#cluster!.run(signal, ready));
   }
 
   #newBus(name: string): Bus {
@@ -445,74 +488,163 @@ export class Host implements AsyncDisposable {
 
   /** Other hosts that can answer for the actor now. */
   #targets(actor: string): ForwardTarget[] {
-    return targetsOf(this.#members?.members() ?? [], actor);
-  }
-
-  #judged({ host, to, reason }: Change): void {
-    if (to === 'suspect') this.#story.tell('host-suspect', reason, { detail: { suspect: host } });
-    if (to === 'gone') this.#story.tell('host-gone', reason, { detail: { gone: host } });
-    if (to === 'dead') this.#story.tell('host-dead', reason, { detail: { dead: host } });
+    return targetsOf(this.#cluster?.members() ?? [], actor);
   }
 
   #ownState(): Omit<HostState, 'version'> {
+    const state = this.#fullState();
+    // Deaf: what is sent here is lost.
+    return this.#deaf ? { ...state, actors: state.actors.map((actor) => ({ ...actor, ready: 0 })) } : state;
+  }
+
+  #fullState(): Omit<HostState, 'version'> {
+    const { servers: _servers, ...connection } = { servers: 0, ...(this.#bus as Partial<NatsBus> | undefined)?.identity };
     return hostState({
-      id: this.id, incarnation: this.incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#leaving, paused: this.#placement.paused(),
-      inForce: this.#inForce, connection: undefined, modules: [], fetches: false,
+      id: this.id, incarnation: this.#incarnation, board: this.#board, devices: this.#spec.devices, draining: this.#leaving || this.#deaf, inForce: this.#inForce,
+      paused: [...this.#placement.paused(), ...this.#following.unable()],
+      connection: 'serverId' in connection ? (connection as HostState['connection']) : undefined,
+      modules: Object.keys(this.#spec.modules),
+      fetches: this.#cluster?.fetches ?? false,
+      revision: this.#spec.revision,
+      epochOf: (actor) => this.#cluster?.epochOf(actor),
+      awaitsOwnership: (actor) => this.#cluster?.awaitsOwnership(actor) ?? false,
     });
   }
 
   #stateChanged(): void {
-    this.#members?.stateChanged();
-    this.#shares?.changed();
+    this.#cluster?.changed();
   }
 
-  #newShares(): Shares {
-    return new Shares({
-      clock: this.#outside.clock,
-      limits: { suspectAfterMs: this.#spec.suspectAfterMs, hostsMax: 2 },
-      own: () => this.#ownState(),
-      members: () => this.#members?.members(),
+  #newCluster(): Cluster {
+    const { clock, log, wakefulClocksMs = () => [clock.wallTime()] } = this.#outside;
+    const { nats } = this.#spec;
+    const system = nats?.system;
+    return new Cluster({
+      clock, log, wakefulClocksMs,
+      story: this.#story,
+      subjects: this.#subjects,
+      id: this.id,
+      incarnation: () => this.#incarnation,
+      spec: this.#spec,
+      connect: () => this.#newBus('control'),
+      openStore: (bus) => this.#openStore(bus),
+      connectSystem: system ? () => connectNats({ servers: nats.servers, name: `regrow ${this.id} system`, ...(nats.tls && { tls: nats.tls }), ...system } as Parameters<typeof connectNats>[0], { clock, log }, SYSTEM_CONNECT_MS) : undefined,
+      state: () => this.#ownState(),
+      leaving: () => this.#leaving,
+      load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
       wishes: () => this.#wishes(),
+      singletons: () => this.#singletons(),
       held: () => this.#placement.held(),
-      decided: (shares) => this.#take(shares),
-      braked: (holds, silent, hosts) => {
-        const reason = holds ? `${silent} of ${hosts} hosts are silent at once: nothing is taken over for up to 60 s` : 'hosts are taken at their word again';
-        this.#outside.log.log('warn', 'brake', { holds, reason });
+      decided: (shares) => {
+        this.#shares = shares;
+        for (const actor of shares.keys()) this.#giveShare(actor);
+        this.#showBehind();
+        this.#following.look();
+      },
+      desiredChanged: () => {
+        this.#following.read();
+        this.#stateChanged();
+      },
+      ownershipChanged: (actor) => this.#ownershipChanged(actor),
+      othersChanged: () => {},
+      deaf: (deaf) => {
+        this.#deaf = deaf;
+        this.#outside.log.log('warn', 'deaf', { deaf, reason: deaf ? 'it does not hear its own beats: requests sent here would be lost' : 'it hears its own beats again' });
+        this.#links?.mute(deaf);
+        this.#stateChanged();
+      },
+      stopped: async (actor) => {
+        this.#giveShare(actor);
+        await this.#placement.vacated(actor);
+      },
+      quarantine: (fingerprint, leftMs) => this.#shared.quarantine(fingerprint, clock.now(), leftMs),
+      release: (fingerprint) => void this.#shared.release(fingerprint),
+      fenced: () => {
+        this.#incarnation = this.#outside.random.ulid();
       },
     });
   }
 
-  /** What is wanted in the cluster, as far as this host knows. */
+  #openStore(bus: Bus): { readonly store: Store; readonly objects: Objects } | undefined {
+    const { clock, log, store } = this.#outside;
+    if (store) return store(bus);
+    const { nats, prefix } = this.#spec;
+    return nats && { store: createNatsStore(bus, { prefix }, { clock, log }), objects: createNatsObjects(bus, { prefix }, clock) };
+  }
+
+  /** What is wanted in the cluster, as far as this host knows: what the store says, and of its own file what the store does not name. */
   #wishes(): ActorWish[] {
-    return [...this.#inForce.values()].map(({ spec, pin }) => ({ name: spec.name, hash: specHash(spec, pin), replicas: spec.replicas, devices: spec.devices, fileOnly: true as const }));
+    const wishOf = (spec: ActorSpec, hash: string): ActorWish => ({ name: spec.name, hash, replicas: spec.replicas, devices: spec.devices, ...(spec.moduleName !== undefined && { module: spec.moduleName }) });
+    const desired = [...this.#following.wanted()].map(([, { spec, hash }]) => wishOf(spec, hash));
+    const ofFile = [...this.#inForce.values()].filter(({ spec, desiredHash }) => desiredHash === undefined && !this.#following.names(spec.name));
+    return [...desired, ...ofFile.map(({ spec, pin }) => ({ ...wishOf(spec, specHash(spec, pin)), fileOnly: true as const }))];
   }
 
-  #take(shares: ReadonlyMap<string, Share>): void {
-    for (const [actor, { count, elsewhere }] of shares) {
-      const where = elsewhere.length > 0 ? `its replicas are on ${elsewhere.join(', ')}` : 'no host has a place for it';
-      this.#placement.setShare(actor, count, where);
+  #singletons(): ReadonlySet<string> {
+    const specs = [...[...this.#following.wanted().values()].map(({ spec }) => spec), ...[...this.#inForce.values()].map(({ spec }) => spec)];
+    return new Set(specs.filter(({ singleton }) => singleton).map(({ name }) => name));
+  }
+
+  #giveShare(actor: string): void {
+    const share = this.#shares.get(actor);
+    const spec = this.#inForce.get(actor)?.spec;
+    if (!share || !spec) return;
+    const { count, elsewhere } = share;
+    if (count > 0 && spec.stored && !this.#fetched.has(spec.sha256!)) return void this.#fetchFor(spec);
+    const where = elsewhere.length > 0 ? `its replicas are on ${elsewhere.join(', ')}` : 'no host has a place for it';
+    if (!spec.singleton) return this.#placement.setShare(actor, count, where);
+    const cluster = this.#cluster!;
+    const owns = cluster.epochOf(actor) !== undefined && !cluster.isMoving(actor);
+    // Loaded and proven before it is owned: a take-over costs no load. Its requests and its checkpoint are the owner's alone.
+    const warm = count > 0 && cluster.hasStore && !this.#leaving && !cluster.isMoving(actor);
+    this.#placement.setShare(actor, owns || warm ? 1 : 0, count > 0 ? cluster.reasonOf(actor) : where);
+  }
+
+  #showAsked(): void {
+    const ofFile = [...this.#inForce.values()].filter(({ desiredHash }) => desiredHash === undefined);
+    this.#board.asked(this.#spec.revision, specsHash(ofFile.map(({ spec, pin }) => specHash(spec, pin))));
+  }
+
+  #showBehind(): void {
+    const members = this.#cluster!.members();
+    for (const [actor, { spec, pin, desiredHash }] of this.#inForce) {
+      this.#board.isBehind(actor, desiredHash === undefined ? behind(members, actor, specHash(spec, pin), this.#spec.revision) : undefined);
     }
   }
 
-  /**
-   * Before it takes its share a host hears who else is there; else every start would load everything for half a minute.
-   * Alone, or with a broker that is away, it does not wait for anybody.
-   */
-  async #firstLook(bus: Bus, signal: AbortSignal): Promise<void> {
-    const shares = this.#shares!;
-    if (shares.isOpen) return;
-    await Promise.race([this.#within(isUp(bus), LINK_WAIT_MS), aborted(signal)]);
-    if (!signal.aborted && bus.state === 'up' && !(await this.#isAlone(bus))) await Promise.race([this.#within(new Promise(() => {}), this.#spec.beatMs + ROUND_TRIP_MS), aborted(signal)]);
-    if (!signal.aborted) shares.open();
-  }
-
-  async #isAlone(bus: Bus): Promise<boolean> {
+  /** Its replicas start when its model is here. */
+  async #fetchFor({ name, sha256 }: ActorSpec): Promise<void> {
+    if (this.#fetching.has(name)) return;
+    this.#fetching.add(name);
     try {
-      const { data } = await bus.request(this.#subjects.status, new Uint8Array(), { timeoutMs: ID_CALL_MS });
-      return (JSON.parse(new TextDecoder().decode(data)) as StatusDocument).hosts.every(({ id }) => id === this.id);
+      await this.#models.ensure(sha256!, FETCH_MS);
+      this.#fetched.add(sha256!);
     } catch (error) {
-      return (error as { code?: string }).code === 'NO_RESPONDERS';
+      const why = error instanceof Error ? error.message : String(error);
+      this.#boot.actorFailed(name, why);
+      this.#board.poolChanged(name, why);
+    } finally {
+      this.#fetching.delete(name);
+      if (!this.#leaving) this.#stateChanged(); // the next look gives the share again, or fetches anew
     }
+  }
+
+  #ownershipChanged(actor: string): void {
+    const owner = this.#cluster?.ownerOf(actor);
+    const cluster = this.#cluster!;
+    this.#board.owned(actor, owner && { owner: owner.host, epoch: owner.epoch }, cluster.epochOf(actor) === undefined ? cluster.reasonOf(actor) : undefined);
+    this.#giveShare(actor);
+    this.#showReachable(actor);
+    this.#stateChanged();
+  }
+
+  /** A singleton's requests are taken by its owner, and by a host that hands it over. */
+  #showReachable(actor: string): void {
+    const runtime = this.#runtimes.get(actor);
+    if (!runtime) return;
+    const { singleton } = this.#inForce.get(actor)!.spec;
+    const owns = !singleton || !this.#cluster || this.#cluster.epochOf(actor) !== undefined;
+    this.#links?.setReachable(actor, (runtime.dispatcher.takesRequests && owns) || (this.#cluster?.isMoving(actor) ?? false));
   }
 
   /** Takes requests while it runs; its end is the drain of the host. */
@@ -608,11 +740,12 @@ export class Host implements AsyncDisposable {
         started: new Date(this.#outside.clock.wallTime()).toISOString(),
       },
       endpoint: (actor) => this.#runtimes.get(actor)!.endpoint,
-      document: async () => ({ ...this.status(), hosts: await rollCall.hosts(this.hostStatus(), this.#members?.members() ?? []) }),
+      document: async () => ({ ...this.status(), hosts: await rollCall.hosts(this.hostStatus(), this.#cluster?.members() ?? []) }),
       host: () => this.hostStatus(),
     });
     this.#links = links;
-    for (const [actor, { dispatcher }] of this.#runtimes) links.setReachable(actor, dispatcher.takesRequests);
+    if (this.#deaf) links.mute(true);
+    for (const actor of this.#runtimes.keys()) this.#showReachable(actor);
     return links;
   }
 
@@ -645,16 +778,16 @@ export class Host implements AsyncDisposable {
   /** Serves until everything it runs is proven elsewhere, or nobody else can run it; then the others are ready when it stops. */
   async #moveOff(): Promise<void> {
     this.#story.tell('host-draining', 'asked to stop');
-    const shares = this.#shares;
-    if (!shares?.isOpen || this.#members === undefined || !this.#members.members().some(({ liveness, state }) => liveness === 'alive' && state && !state.draining)) return;
+    if (!this.#cluster) return;
     this.#board.hostChanged('draining: its replicas are proven on other hosts first');
-    await this.#within(shares.left(), this.#spec.drainMs);
+    await this.#within(this.#cluster.leave(), this.#spec.drainMs);
   }
 
   async #stop(): Promise<void> {
     this.#leaving = true;
+    this.#following.stop();
     await this.#moveOff();
-    this.#shares?.close();
+    this.#cluster?.close();
     this.#draining = true;
     this.#placement.stop();
     this.#memory.stop();
@@ -663,24 +796,9 @@ export class Host implements AsyncDisposable {
     await this.#root.stop();
     await probesEnded;
     await this.#codec.close();
+    await this.#models.close();
     for (const { dispatcher } of this.#runtimes.values()) dispatcher.close(`host ${this.id} has stopped`);
     await this.#letters.close();
     this.#dataDir?.release();
   }
-}
-
-function isUp(bus: Bus): Promise<void> {
-  return new Promise((resolve) => {
-    if (bus.state === 'up') return resolve();
-    const stop = bus.onState((state) => {
-      if (state !== 'up') return;
-      stop();
-      resolve();
-    });
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

@@ -28,6 +28,9 @@ const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.strin
 
 export class Links {
   readonly #inference = new Map<string, BusSubscription[]>();
+  /** Actors whose requests are taken, or would be. */
+  readonly #reachable = new Set<string>();
+  #muted = false;
   readonly #always: BusSubscription[] = [];
   #statusTimer: TimerHandle | undefined;
   #closed = false;
@@ -49,9 +52,21 @@ export class Links {
 
   /** The actor's requests are taken from now on, or no longer. Requests already on their way are still answered. */
   setReachable(actor: string, reachable: boolean): void {
+    if (reachable) this.#reachable.add(actor);
+    else this.#reachable.delete(actor);
+    this.#subscribe(actor, reachable && !this.#muted && !this.#closed);
+  }
+
+  /** While muted no request is taken, as if no actor were reachable. */
+  mute(muted: boolean): void {
+    this.#muted = muted;
+    for (const actor of this.#reachable) this.#subscribe(actor, !muted && !this.#closed);
+  }
+
+  #subscribe(actor: string, wanted: boolean): void {
     const { bus, subjects, service, endpoint } = this.options;
-    if (reachable === this.#inference.has(actor) || (reachable && this.#closed)) return;
-    if (!reachable) {
+    if (wanted === this.#inference.has(actor)) return;
+    if (!wanted) {
       for (const subscription of this.#inference.get(actor)!) subscription.unsubscribe();
       this.#inference.delete(actor);
       return;

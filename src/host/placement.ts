@@ -81,6 +81,7 @@ export class Placement {
   readonly #calls: PoolCalls;
   readonly #incarnations = new Incarnations();
   #stopped = false;
+  #onVacated: (() => void)[] = [];
 
   constructor(private readonly options: PlacementOptions) {
     this.#calls = new PoolCalls(options.clock, options.board, options.pools);
@@ -142,6 +143,16 @@ export class Placement {
     this.#showShare(placed);
     if (count > 0 && !placed.alive) placed.runtime.dispatcher.setProspect(true, 'starting');
     this.#reconsider(placed);
+  }
+
+  /** Resolves when nothing of the actor runs here any more; its share must be 0. */
+  async vacated(actor: string): Promise<void> {
+    while (!this.isVacant(actor) && !this.#stopped) await new Promise<void>((resolve) => this.#onVacated.push(resolve));
+  }
+
+  isVacant(actor: string): boolean {
+    const placed = this.#placed.get(actor);
+    return placed === undefined || (placed.plan === undefined && !placed.exchanging);
   }
 
   tellReplica(actor: string, replica: string, event: { readonly type: string }): void {
@@ -315,13 +326,13 @@ export class Placement {
   async #restore(placed: Placed, old: { readonly plan: PoolPlan | undefined; readonly indexes: readonly number[] }, plan: PoolPlan, indexes: readonly number[]): Promise<void> {
     const actor = plan.edition.spec.name;
     const given = old.indexes.slice(0, indexes.length - 1);
+    // Back to waiting for a last resort: nobody shall wait for it.
+    if (placed.resort !== 'none') placed.runtime.dispatcher.setProspect(false, placed.pauses.get(old.plan!.device)?.reason ?? 'its exchange was stopped');
     // Back first, then away: there may be no other replica left.
     if (old.plan && placed.alive) for (const index of given) await this.#calls.add(old.plan, index);
     for (const index of indexes) await this.#calls.remove(plan, replicaId(actor, plan.device, index));
     await this.#calls.end(plan);
     placed.indexes = [...old.indexes];
-    // Back to waiting for a last resort: nobody shall wait for it.
-    if (placed.resort !== 'none') placed.runtime.dispatcher.setProspect(false, placed.pauses.get(old.plan!.device)?.reason ?? 'its exchange was stopped');
   }
 
   /** An exchange is over, however it went: whatever changed meanwhile is looked at now. */
@@ -329,6 +340,7 @@ export class Placement {
     placed.exchanging = false;
     this.#reconsider(placed);
     void this.#complete(placed);
+    for (const resolve of this.#onVacated.splice(0)) resolve();
   }
 
   // ------------------------------------------------------------------------------------------------------------ devices

@@ -58,6 +58,8 @@ export class PoolCalls {
 
   reported(report: SupervisorReport): void {
     if (report.type === 'child-ready') this.#settle(report.child.id, true, 'proven');
+    // Stopped with its pool, which gave up.
+    if (report.type === 'child-stopped') this.#settle(report.child.id, false, 'stopped before it was ready');
     if (report.type === 'child-exit') this.#settle(report.child.id, false, `${report.reason}: ${report.detail}`);
   }
 

@@ -19,6 +19,9 @@ export function specHash(spec: ActorSpec, pin: Pin): string {
   return hash;
 }
 
+/** Of all actors of a host file. */
+export const specsHash = (hashes: Iterable<string>): string => createHash('sha256').update([...hashes].sort().join()).digest('hex').slice(0, 16);
+
 function hashOf(spec: ActorSpec, pin: Pin): string {
   const { file, session, ...rest } = spec;
   const { intraOpThreads: _ofThisMachine, ...options } = session;

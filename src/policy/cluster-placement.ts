@@ -71,9 +71,11 @@ export function placement(actors: readonly ActorWish[], hosts: readonly HostOffe
 /** The hosts that take replicas, by index, and the room on their devices, by another. */
 interface Ground {
   readonly hosts: readonly HostOffer[];
-  readonly hashes: readonly number[];
+  readonly hashes: Uint32Array;
   /** Hosts with the same usable devices share a kind. */
   readonly kindOf: readonly number[];
+  /** 1: it can get the file of any model. */
+  readonly fetches: Uint8Array;
   readonly kinds: readonly ReadonlySet<string>[];
   readonly roomOf: readonly ReadonlyMap<string, number>[];
   readonly capacity: number[];
@@ -81,9 +83,19 @@ interface Ground {
   readonly used: number[];
   /** Replicas that run there and are not placed there so far. */
   readonly unclaimed: number[];
-  /** By actor, then by host; so is `paused`, which holds devices. */
-  readonly ready: ReadonlyMap<string, ReadonlyMap<number, readonly { readonly device: string; readonly count: number }[]>>;
+  /** By actor. */
+  readonly ready: ReadonlyMap<string, readonly ReadyAt[]>;
+  /** By actor, then by host: devices. */
   readonly paused: ReadonlyMap<string, ReadonlyMap<number, ReadonlySet<string>>>;
+  /** Room for one key per host, for one actor after the other. */
+  readonly keys: Float64Array;
+}
+
+/** A flat list per actor: most have a handful, and one is made for every replica of the cluster at every change. */
+interface ReadyAt {
+  readonly host: number;
+  readonly device: string;
+  readonly count: number;
 }
 
 function groundOf(offers: readonly HostOffer[]): Ground {
@@ -93,7 +105,7 @@ function groundOf(offers: readonly HostOffer[]): Ground {
   const capacity: number[] = [];
   const used: number[] = [];
   const unclaimed: number[] = [];
-  const ready = new Map<string, Map<number, { device: string; count: number }[]>>();
+  const ready = new Map<string, ReadyAt[]>();
   const paused = new Map<string, Map<number, Set<string>>>();
   const kindOf: number[] = [];
   const roomOf: Map<string, number>[] = [];
@@ -117,14 +129,16 @@ function groundOf(offers: readonly HostOffer[]): Ground {
       const room = rooms.get(device);
       if (room === undefined || count <= 0) continue;
       unclaimed[room]! += count;
-      entry(entry(ready, actor, () => new Map<number, { device: string; count: number }[]>()), index, () => []).push({ device, count });
+      const known = ready.get(actor);
+      if (known) known.push({ host: index, device, count });
+      else ready.set(actor, [{ host: index, device, count }]);
     }
     for (const { actor, device, due } of offer.paused) {
       const against = entry(entry(paused, actor, () => new Map<number, Set<string>>()), index, () => new Set());
       if (!due) against.add(device);
     }
   });
-  return { hosts, hashes: hosts.map((offer) => hashOf(offer.host)), kindOf, kinds, roomOf, capacity, used, unclaimed, ready, paused };
+  return { hosts, hashes: Uint32Array.from(hosts, (offer) => hashOf(offer.host)), fetches: Uint8Array.from(hosts, (offer) => Number(offer.fetches)), kindOf, kinds, roomOf, capacity, used, unclaimed, ready, paused, keys: new Float64Array(hosts.length) };
 }
 
 function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
@@ -133,14 +147,16 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return value;
 }
 
+/** Asked for every pair of an actor and a host: looking a hash up in each host's set comes last, because it takes most of the time. */
 const runs = (offer: HostOffer, actor: ActorWish): boolean =>
-  offer.hashes.has(actor.hash) || (!actor.fileOnly && (actor.module === undefined ? offer.fetches : offer.modules.has(actor.module)));
+  (!actor.fileOnly && (actor.module === undefined ? offer.fetches : offer.modules.has(actor.module))) || offer.hashes.has(actor.hash);
 
 // -------------------------------------------------------------------------------------------------------------- walk
 
 /** One actor on its way along its slots. */
 interface Walk {
   readonly actor: ActorWish;
+  readonly ready: readonly ReadyAt[];
   readonly order: HostOrder;
   /** Replicas placed, by position in the order. */
   readonly counts: number[];
@@ -148,33 +164,60 @@ interface Walk {
   readonly lastResort: boolean;
 }
 
+/** Beyond the slots it needs an actor looks when hosts are full; a few more are cheap to have. */
+const SPARE_SLOTS = 3;
+
 function walkOf(actor: ActorWish, ground: Ground, hostsMax: number): Walk {
-  const { hosts, hashes, kindOf, kinds } = ground;
+  const ready = ground.ready.get(actor.name) ?? none;
+  const { keys } = ground;
+  const found = candidates(actor, ground, hostsMax, ready, keys);
   const paused = ground.paused.get(actor.name);
-  const ready = ground.ready.get(actor.name);
+  if (found > 0 || paused === undefined) {
+    const again = (): Float64Array => {
+      const all = new Float64Array(found);
+      candidates(actor, ground, hostsMax, ready, all);
+      return all;
+    };
+    return { actor, ready, order: hostOrder(keys, found, keys.length, actor.replicas + SPARE_SLOTS, again), counts: [], missing: actor.replicas, lastResort: false };
+  }
+  const last = lastResorts(actor, ground, paused);
+  return { actor, ready, order: hostOrder(last, last.length, keys.length, 1, () => last), counts: [], missing: Math.min(1, actor.replicas), lastResort: true };
+}
+
+const none: readonly ReadyAt[] = [];
+
+/** Writes the keys of the hosts it may run on. @returns how many */
+function candidates(actor: ActorWish, ground: Ground, hostsMax: number, ready: readonly ReadyAt[], keys: Float64Array): number {
+  const { hosts, hashes, fetches, kindOf, kinds } = ground;
+  const paused = ground.paused.get(actor.name);
+  const fetched = !actor.fileOnly && actor.module === undefined;
   const stays = (paused?.size ?? 0) >= hostsMax;
   const actorHash = hashOf(actor.name);
   const rankOfKind = kinds.map((usable) => actor.devices.findIndex((device) => usable.has(device)));
-  const keys = new Float64Array(hosts.length);
   let found = 0;
   for (let host = 0; host < hosts.length; host++) {
-    const pauses = paused?.get(host);
+    const pauses = paused === undefined ? undefined : paused.get(host);
     // Where it is, or was tried already, it may be; that is no further host.
-    if (stays && pauses === undefined && !ready?.has(host)) continue;
+    if (stays && pauses === undefined && !ready.some((each) => each.host === host)) continue;
     const kind = kindOf[host]!;
     const rank = pauses === undefined ? rankOfKind[kind]! : actor.devices.findIndex((device) => kinds[kind]!.has(device) && !pauses.has(device));
-    if (rank < 0 || !runs(hosts[host]!, actor)) continue;
+    if (rank < 0 || !((fetched && fetches[host] === 1) || runs(hosts[host]!, actor))) continue;
     keys[found++] = keyOf(rank, scoreOfHashes(actorHash, hashes[host]!), host, hosts.length);
   }
-  if (found > 0 || paused === undefined) return { actor, order: hostOrder(keys.slice(0, found), hosts.length), counts: [], missing: actor.replicas, lastResort: false };
+  return found;
+}
 
-  // As within a host (devices.ts): the last one of the list is the one its operator trusts most to be there.
+/** As within a host (devices.ts): the last one of the list is the one its operator trusts most to be there. */
+function lastResorts(actor: ActorWish, ground: Ground, paused: ReadonlyMap<number, ReadonlySet<string>>): Float64Array {
+  const { hosts, hashes, kindOf, kinds } = ground;
+  const actorHash = hashOf(actor.name);
+  const keys: number[] = [];
   for (const [host, pauses] of paused) {
     const rank = actor.devices.findLastIndex((device) => kinds[kindOf[host]!]!.has(device) && pauses.has(device));
     if (rank < 0 || !runs(hosts[host]!, actor)) continue;
-    keys[found++] = keyOf(rank, scoreOfHashes(actorHash, hashes[host]!), host, hosts.length);
+    keys.push(keyOf(rank, scoreOfHashes(actorHash, hashes[host]!), host, hosts.length));
   }
-  return { actor, order: hostOrder(keys.slice(0, found), hosts.length), counts: [], missing: Math.min(1, actor.replicas), lastResort: true };
+  return Float64Array.from(keys);
 }
 
 /** Takes the next slot at a position of the order if its device has room. */
@@ -183,7 +226,7 @@ function claim(walk: Walk, ground: Ground, position: number, room: 'own' | 'free
   const device = walk.actor.devices[rank]!;
   const index = ground.roomOf[host]!.get(device)!;
   const count = walk.counts[position] ?? 0;
-  const isOwn = readyAt(walk.actor.name, ground, host, device) > count;
+  const isOwn = readyAt(walk.ready, host, device) > count;
   if (room === 'own' && !isOwn) return false;
   const taken = ground.used[index]! + (room === 'free' && !isOwn ? ground.unclaimed[index]! : 0);
   if (taken >= ground.capacity[index]!) return false;
@@ -194,16 +237,16 @@ function claim(walk: Walk, ground: Ground, position: number, room: 'own' | 'free
   return true;
 }
 
-function readyAt(actor: string, ground: Ground, host: number, device: string): number {
+function readyAt(ready: readonly ReadyAt[], host: number, device: string): number {
   let count = 0;
-  for (const each of ground.ready.get(actor)?.get(host) ?? []) if (each.device === device) count += each.count;
+  for (const each of ready) if (each.host === host && each.device === device) count += each.count;
   return count;
 }
 
 /** What is ready within the first `replicas + 1` slots stays where it is; beyond `replicas` only where it is the first on its host. */
 function keepReady(walk: Walk, ground: Ground): void {
   const { length } = walk.order;
-  if (length === 0 || !ground.ready.has(walk.actor.name)) return;
+  if (length === 0 || walk.ready.length === 0) return;
   const slots = walk.actor.replicas < length ? walk.actor.replicas + 1 : walk.actor.replicas;
   for (let slot = 0; slot < slots && walk.missing > 0; slot++) {
     const position = slot % length;

@@ -17,24 +17,35 @@ export interface ReadyReplicas {
 }
 
 /** Actors whose wish is fulfilled: which wish, and since when. */
-export type Fulfilled = ReadonlyMap<string, { readonly wish: string; readonly sinceMs: number }>;
+export type Fulfilled = ReadonlyMap<string, { readonly wish: readonly Placed[]; readonly sinceMs: number }>;
 
-const wishOf = (places: readonly Placed[]): string => places.map(({ host, device, count }) => `${host} ${device} ${count}`).sort().join(',');
-const placeOf = (actor: string, host: string, device: string): string => `${actor} ${host} ${device}`;
+/** The same places, in any order; a host stands in a wish once. */
+function isSame(wish: readonly Placed[], other: readonly Placed[]): boolean {
+  const equal = (a: Placed, b: Placed | undefined): boolean => a.host === b?.host && a.device === b.device && a.count === b.count;
+  return wish === other || (wish.length === other.length && wish.every((place, at) => equal(place, other[at]) || other.some((each) => equal(place, each))));
+}
+
+function countAt({ host, device }: Placed, ready: readonly ReadyReplicas[]): number {
+  let count = 0;
+  for (const each of ready) if (each.host === host && each.device === device) count += each.count;
+  return count;
+}
 
 /** To be called at every change of the placement or of what is ready. Another wish starts its 30 s anew. */
 export function fulfilled(before: Fulfilled, placement: Placement, ready: readonly ReadyReplicas[], nowMs: number): Fulfilled {
-  const counts = new Map<string, number>();
-  for (const { actor, host, device, count } of ready) {
-    const place = placeOf(actor, host, device);
-    counts.set(place, (counts.get(place) ?? 0) + count);
+  // By actor: a text per replica as the key of one map took a third of a look at 20,000 replicas.
+  const readyOf = new Map<string, ReadyReplicas[]>();
+  for (const each of ready) {
+    const known = readyOf.get(each.actor);
+    if (known) known.push(each);
+    else readyOf.set(each.actor, [each]);
   }
-  const now = new Map<string, { wish: string; sinceMs: number }>();
+  const now = new Map<string, { wish: readonly Placed[]; sinceMs: number }>();
   for (const [actor, places] of placement) {
-    if (places.length === 0 || !places.every(({ host, device, count }) => (counts.get(placeOf(actor, host, device)) ?? 0) >= count)) continue;
-    const wish = wishOf(places);
+    const there = readyOf.get(actor);
+    if (!there || places.length === 0 || !places.every((place) => countAt(place, there) >= place.count)) continue;
     const known = before.get(actor);
-    now.set(actor, known?.wish === wish ? known : { wish, sinceMs: nowMs });
+    now.set(actor, known && isSame(known.wish, places) ? known : { wish: places, sinceMs: nowMs });
   }
   return now;
 }
@@ -43,5 +54,5 @@ export function fulfilled(before: Fulfilled, placement: Placement, ready: readon
 export function maySettle(placement: Placement, actor: string, done: Fulfilled, nowMs: number): boolean {
   const places = placement.get(actor);
   const met = done.get(actor);
-  return places !== undefined && met !== undefined && met.wish === wishOf(places) && nowMs - met.sinceMs >= SETTLED_AFTER_MS;
+  return places !== undefined && met !== undefined && isSame(met.wish, places) && nowMs - met.sinceMs >= SETTLED_AFTER_MS;
 }

@@ -26,7 +26,7 @@ export function decodeError(bytes: Uint8Array, facts: ErrorFacts): ServeError {
   const message = typeof body['error'] === 'string' ? body['error'] : facts.message ?? `answered ${errorCodes[code].number}`;
   const options: ServeErrorOptions = {
     ...(body['outcome'] === 'unknown' && { outcome: 'unknown' as const }),
-    ...(body['reason'] === 'guard' && { reason: 'guard' as const }),
+    ...((body['reason'] === 'guard' || body['reason'] === 'suspect') && { reason: body['reason'] }),
     ...(facts.retryAfterMs !== undefined && { retryAfterMs: facts.retryAfterMs }),
     ...(facts.attempts !== undefined && { attempts: facts.attempts }),
   };

@@ -6,6 +6,7 @@ export type EventType =
   | 'pool-gave-up' | 'pool-retry'
   | 'device-usable' | 'device-unusable' | 'device-fenced'
   | 'moved' | 'quarantined' | 'spec-changed' | 'model-changed' | 'zombie'
+  | 'singleton-taken' | 'singleton-lost' | 'singleton-handed-over' | 'store-rolled-back' | 'host-fenced'
   | 'bus-down' | 'bus-up';
 
 export interface RegrowEvent {

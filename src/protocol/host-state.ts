@@ -45,6 +45,8 @@ export interface StateActor {
   readonly singleton?: boolean;
   /** Of the singleton's owner: this host. */
   readonly epoch?: number;
+  /** Of a singleton this host does not own: replicas that could serve as soon as it does. */
+  readonly warm?: number;
   /** Whether its spec lets a request run twice. */
   readonly idempotent: boolean;
   /** Requests waiting here. */
@@ -57,6 +59,8 @@ export interface HostState {
   /** Grows with every change within one incarnation. */
   readonly version: number;
   readonly draining: boolean;
+  /** Of its host file: where files differ about an actor, the higher one is meant. */
+  readonly revision?: number;
   /** Its data connection, as the server names it; absent while it is not connected. */
   readonly connection?: { readonly serverId: string; readonly clientId: number };
   readonly devices: readonly StateDevice[];
@@ -108,7 +112,7 @@ const device = matches(DEVICE);
 const deviceShape: Shape = { id: device, capacity: optional((value) => isCount(value) && value > 0), usable: flag };
 const pauseShape: Shape = { actor: token, device, reason: (value) => typeof value === 'string' && value.length <= STATE_REASON_MAX, due: optional(flag) };
 const actorShape: Shape = {
-  name: token, hash: matches(HASH), wanted: isCount, ready: isCount, device: optional(device), singleton: optional(flag), epoch: optional(isCount), idempotent: flag, queue: isCount,
+  name: token, hash: matches(HASH), wanted: isCount, ready: isCount, device: optional(device), singleton: optional(flag), epoch: optional(isCount), warm: optional(isCount), idempotent: flag, queue: isCount,
 };
 const connectionShape: Shape = { serverId: token, clientId: isCount };
 const stateShape: Shape = {
@@ -116,6 +120,7 @@ const stateShape: Shape = {
   incarnation: isIncarnation,
   version: isCount,
   draining: flag,
+  revision: optional(isCount),
   connection: optional(record(connectionShape)),
   devices: listOf(record(deviceShape), STATE_DEVICES_MAX),
   modules: listOf(token, STATE_MODULES_MAX),
@@ -131,8 +136,15 @@ function faultIn(value: unknown): string | undefined {
 
 /** Only the fields named here, so that a stranger's extras neither travel nor stay in memory. */
 function picked(state: HostState): HostState {
-  const only = <T extends object>(shape: Shape, value: T): T =>
-    Object.fromEntries(Object.keys(shape).filter((name) => (value as Record<string, unknown>)[name] !== undefined).map((name) => [name, (value as Record<string, unknown>)[name]])) as T;
+  // A plain loop: this runs for every actor of every state that is sent or heard.
+  const only = <T extends object>(shape: Shape, value: T): T => {
+    const kept: Record<string, unknown> = {};
+    for (const name in shape) {
+      const field = (value as Record<string, unknown>)[name];
+      if (field !== undefined) kept[name] = field;
+    }
+    return kept as T;
+  };
   return {
     ...only(stateShape, state),
     ...(state.connection && { connection: only(connectionShape, state.connection) }),

@@ -44,6 +44,9 @@ export interface ActorStatus {
   readonly reason: string;
   /** Something an operator should look at though it serves: the model file on disk is not the pinned one any more. */
   readonly notice?: string;
+  /** Of a singleton: the host that owns it, and since which take-over. */
+  readonly owner?: string;
+  readonly epoch?: number;
   readonly queue: { readonly count: number; readonly bytes: number };
   readonly requests: Readonly<Record<Outcome, number>>;
   readonly replays: number;
@@ -63,6 +66,9 @@ export interface HostStatus {
   readonly version: string;
   readonly liveness: Liveness;
   readonly reason: string;
+  /** Of the host file, and the identity of all it asks for: equal on hosts that were given the same. */
+  readonly revision?: number;
+  readonly specHash?: string;
   readonly uptimeMs: number;
   readonly devices: readonly DeviceStatus[];
   readonly actors: readonly ActorStatus[];

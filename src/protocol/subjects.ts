@@ -44,7 +44,9 @@ export interface Subjects {
   readonly eventsOfAll: string;
   beat(host: string): string;
   readonly beatOfAll: string;
-  /** Published on change, and answered on request: what other hosts need to know of this one. */
+  /** Request: its state, from the host itself. Nobody else listens there, so "no responders" means that it is gone. */
+  hostState(host: string): string;
+  /** Published on change: what other hosts need to know of this one. */
   state(host: string): string;
   readonly stateOfAll: string;
   control(host: string, verb: string): string;
@@ -70,6 +72,7 @@ export function subjects(prefix = 'regrow'): Subjects {
       return subject;
     },
     hostInfer: (host, actor) => `${prefix}.host.${token(host, 'host')}.infer.${token(actor, 'actor')}`,
+    hostState: (host) => `${prefix}.host.${token(host, 'host')}.state`,
     status: `${prefix}.status`,
     statusOf: (host) => `${prefix}.status.${token(host, 'host')}`,
     statusOfAll: `${prefix}.status.*`,

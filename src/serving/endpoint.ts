@@ -76,12 +76,13 @@ export class Endpoint {
     const encoded = await this.#encode({ modelName: actor, modelVersion: answer.version, outputs: answer.outputs }, request);
     const tooLarge = this.#tooLarge(encodedBytes(encoded), request);
     if (tooLarge) {
-      this.router.entry(actor)?.dispatcher.answerRefused();
+      if (answer.host === undefined) this.router.entry(actor)?.dispatcher.answerRefused(); // else it was counted there
       throw tooLarge;
     }
     const facts = {
       servedBy: `${answer.host ?? host}/${answer.servedBy}`, attempts: answer.attempts, modelVersion: answer.version, device: answer.device,
       ...(answer.degraded !== undefined && { degraded: answer.degraded }),
+      ...(answer.epoch !== undefined && { epoch: answer.epoch }),
       ...(encoded.jsonLength !== undefined && { jsonLength: encoded.jsonLength }),
     };
     this.#respond(message, joinEncoded(encoded), answerHeaders(facts));

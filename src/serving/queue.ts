@@ -14,6 +14,9 @@ export class TicketQueue {
   count = 0;
   bytes = 0;
 
+  /** @param host where the bytes of all queues of a host are counted */
+  constructor(private readonly host: { queueBytes: number }) {}
+
   push(ticket: Ticket): void {
     this.#enter(ticket);
     this.#lineOf(ticket).push(ticket);
@@ -68,18 +71,20 @@ export class TicketQueue {
     ticket.waiting = true;
     this.count++;
     this.bytes += ticket.bytes;
+    this.host.queueBytes += ticket.bytes;
   }
 
   #leave(ticket: Ticket): void {
     ticket.waiting = false;
     this.count--;
     this.bytes -= ticket.bytes;
+    this.host.queueBytes -= ticket.bytes;
   }
 }
 
-/** An array read from a moving head; compacted when more than half of it is behind the head or ended. */
+/** An array read from a moving head; compacted when more than half of it is behind the head or ended. Behind the head is nothing. */
 class Line {
-  #tickets: Ticket[] = [];
+  #tickets: (Ticket | undefined)[] = [];
   #head = 0;
   #dead = 0;
 
@@ -94,7 +99,7 @@ class Line {
 
   peek(): Ticket | undefined {
     while (this.#head < this.#tickets.length && this.#tickets[this.#head]!.ended) {
-      this.#head++;
+      this.#tickets[this.#head++] = undefined;
       this.#dead--;
     }
     if (this.#head === this.#tickets.length) this.#compact();
@@ -103,7 +108,7 @@ class Line {
 
   shift(): Ticket | undefined {
     const ticket = this.peek();
-    if (ticket) this.#head++;
+    if (ticket) this.#tickets[this.#head++] = undefined;
     if (this.#head > 64 && this.#head * 2 > this.#tickets.length) this.#compact();
     return ticket;
   }
@@ -118,7 +123,7 @@ class Line {
   }
 
   live(): Ticket[] {
-    return this.#tickets.slice(this.#head).filter((ticket) => !ticket.ended);
+    return this.#tickets.slice(this.#head).filter((ticket): ticket is Ticket => ticket !== undefined && !ticket.ended);
   }
 
   #compact(): void {

@@ -7,6 +7,7 @@ import type { Clock, NestedCall, NestedReply } from '../ports.js';
 import { selectOutputs, validateInputs } from '../protocol/validate.js';
 import type { ModelMetadata } from '../tensor/datatype.js';
 import type { Dispatcher } from './dispatcher.js';
+import { lostMeanwhile, notOwned, whileMoving, type OwnerGate } from './owner-gate.js';
 import type { InferAnswer, InferCall } from './ticket.js';
 
 /** Actors a call may come through; more is a loop somebody did not see. */
@@ -22,6 +23,8 @@ export interface ActorEntry {
   /** Known after the first load; undefined for modules that declare none. */
   metadata: ModelMetadata | undefined;
   version: string;
+  /** Of a singleton. */
+  gate?: OwnerGate | undefined;
 }
 
 /** Other hosts, for what this one cannot answer. */
@@ -116,6 +119,24 @@ export class Router {
     }
   }
 
+  /** A singleton: answered by its owner alone, in the epoch in which it was taken. */
+  async #asOwner(entry: ActorEntry, gate: OwnerGate, call: InferCall, elsewhere: Elsewhere | undefined): Promise<InferAnswer> {
+    const { name, dispatcher } = entry;
+    const { budgetMs, attemptsMax, idempotent } = dispatcher.grant(call);
+    const deadlineMs = this.clock.now() + budgetMs;
+    if (gate.moving()) await this.#away(whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs));
+    const epoch = gate.moving() ? undefined : gate.epoch();
+    if (epoch === undefined) {
+      if (elsewhere?.ready(name)) return this.#away(elsewhere.infer(name, { ...call, timeoutMs: deadlineMs - this.clock.now(), attemptsLeft: attemptsMax }));
+      throw notOwned(gate);
+    }
+    const owned = { ...call, timeoutMs: deadlineMs - this.clock.now(), epoch };
+    const answer = elsewhere ? await this.#hereOrElsewhere(entry, owned, elsewhere) : await dispatcher.submit(owned);
+    if (answer.host !== undefined) return answer;
+    if (gate.epoch() !== epoch) throw lostMeanwhile(name, answer.attempts, idempotent);
+    return { ...answer, epoch };
+  }
+
   /** A full pool, or one that was just lost, is no answer while another host has a better one. */
   async #hereOrElsewhere({ name, dispatcher }: ActorEntry, call: InferCall, elsewhere: Elsewhere): Promise<InferAnswer> {
     const { budgetMs, attemptsMax, idempotent } = dispatcher.grant(call);
@@ -126,16 +147,21 @@ export class Router {
       if (!isServeError(error) || !mayGoOn(error) || !elsewhere.ready(name)) throw error;
       const attempts = error.attempts ?? 0;
       const timeoutMs = deadlineMs - this.clock.now();
-      if (timeoutMs <= 0 || attempts >= attemptsMax) throw error;
+      if (timeoutMs <= 0 || attempts >= attemptsMax || (attempts > 0 && !idempotent)) throw error;
       dispatcher.sentOn(error);
       return await this.#sendOn(elsewhere, name, { ...call, timeoutMs, attemptsLeft: attemptsMax - attempts, idempotent }, attempts);
     }
   }
 
   async #sendOn(elsewhere: Elsewhere, actor: string, call: InferCall, ran = 0): Promise<InferAnswer> {
+    return this.#away(elsewhere.infer(actor, call, ran));
+  }
+
+  /** Not in any dispatcher of this host, and still a request it accepted. */
+  async #away<T>(underWay: Promise<T>): Promise<T> {
     this.#sentOn++;
     try {
-      return await elsewhere.infer(actor, call, ran);
+      return await underWay;
     } finally {
       if (--this.#sentOn === 0) for (const resolve of this.#onReturn.splice(0)) resolve();
     }
@@ -158,12 +184,13 @@ export class Router {
       entry.dispatcher.outcomes.rejected++;
       throw error;
     }
+    if (entry.gate) return this.#asOwner(entry, entry.gate, call, elsewhere);
     if (!elsewhere) return entry.dispatcher.submit(call);
     return this.#hereOrElsewhere(entry, call, elsewhere);
   }
 }
 
-/** Refused or lost here without an outcome: somebody else may try. What ended replicas stays where it did. */
-function mayGoOn({ code, outcome }: ServeError): boolean {
-  return (code === 'UNAVAILABLE' || code === 'RESOURCE_EXHAUSTED') && outcome === undefined;
+/** Refused or lost here without an outcome: somebody else may try. What may have ended replicas stays where it did. */
+function mayGoOn({ code, retryable }: ServeError): boolean {
+  return retryable && (code === 'UNAVAILABLE' || code === 'RESOURCE_EXHAUSTED');
 }

@@ -18,6 +18,14 @@ export interface SharedServingOptions {
   readonly readyElsewhere?: ((actor: string) => boolean) | undefined;
 }
 
+interface Death {
+  readonly atMs: number;
+  readonly runs: readonly object[];
+  readonly onTrial: boolean;
+}
+
+const isRecent = ({ atMs }: Death, nowMs: number): boolean => nowMs - atMs <= MASS_DEATH_MS;
+
 export class SharedServing {
   readonly clock: Clock;
   readonly queueBytesMax: number;
@@ -29,8 +37,8 @@ export class SharedServing {
   #runId = 0;
   readonly #replays: ReplayMeter;
   /** Of the last MASS_DEATH_MS. */
-  #deaths: { readonly atMs: number; readonly runs: readonly object[] }[] = [];
-  #absolve: (() => void)[] = [];
+  #deaths: Death[] = [];
+  readonly #absolve = new Set<() => void>();
   #quarantine: Quarantine = emptyQuarantine;
 
   constructor(options: SharedServingOptions) {
@@ -58,20 +66,33 @@ export class SharedServing {
 
   /** Called back when lanes die in a crowd: what ran on them is no longer suspect. */
   onMassDeath(absolve: () => void): void {
-    this.#absolve.push(absolve);
+    this.#absolve.add(absolve);
+  }
+
+  /** For an actor that is taken out. */
+  offMassDeath(absolve: () => void): void {
+    this.#absolve.delete(absolve);
   }
 
   /**
    * A lane died by itself. @returns true when another one did within the last 100 ms, so no request is to blame.
    * Deaths that one request was part of make no crowd: a poison's solo run may well end 80 ms after its first one did.
-   * @param runs what was on the lane, by identity
+   * @param runs what was on the lane, by identity; @param onTrial a suspect ran alone, and its end explains itself: it
+   * absolves nobody else
    */
-  laneDied(nowMs: number, runs: readonly object[]): boolean {
-    this.#deaths = this.#deaths.filter(({ atMs }) => nowMs - atMs <= MASS_DEATH_MS);
-    const mass = this.#deaths.some((death) => !death.runs.some((request) => runs.includes(request)));
-    this.#deaths.push({ atMs: nowMs, runs });
-    if (mass) for (const absolve of this.#absolve) absolve();
-    return mass;
+  laneDied(nowMs: number, runs: readonly object[], onTrial: boolean): boolean {
+    this.#deaths = this.#deaths.filter((death) => isRecent(death, nowMs));
+    const others = this.#deaths.filter((death) => !death.runs.some((request) => runs.includes(request)));
+    this.#deaths.push({ atMs: nowMs, runs, onTrial });
+    if (onTrial) return others.length > 0;
+    const crowd = others.some((death) => !death.onTrial);
+    if (crowd) for (const absolve of this.#absolve) absolve();
+    return crowd;
+  }
+
+  /** No lane died so recently that the end of one under this request would be one of a crowd. */
+  isQuietFor(request: object, nowMs: number): boolean {
+    return !this.#deaths.some((death) => isRecent(death, nowMs) && !death.runs.includes(request));
   }
 
   /** @param fingerprint computed only when something is quarantined at all */

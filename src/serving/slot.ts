@@ -5,6 +5,7 @@
  * are running and the rest are posted ahead. No start notices cross the border for that.
  */
 import { noResults, type Results } from '../policy/ejection.js';
+import type { Clock } from '../ports.js';
 import type { NamedTensor } from '../tensor/datatype.js';
 import type { Route } from './routes.js';
 import type { Ticket } from './ticket.js';
@@ -94,6 +95,16 @@ export class Slot {
 /** How long the run has been computing, without the time it waited for nested calls. */
 export function runningMs(run: Run, nowMs: number): number {
   if (run.startedAtMs === undefined) return 0;
-  const waiting = run.nestedPending > 0 ? nowMs - run.nestedSinceMs : 0;
+  const waiting = run.nestedPending > 0 ? Math.max(0, nowMs - run.nestedSinceMs) : 0;
   return nowMs - run.startedAtMs - run.pausedMs - waiting;
+}
+
+/** Stops the hang clock of the run while `pending` is under way. */
+export async function whileNested<T>(run: Run, clock: Pick<Clock, 'now'>, pending: Promise<T>): Promise<T> {
+  if (run.nestedPending++ === 0) run.nestedSinceMs = clock.now();
+  try {
+    return await pending;
+  } finally {
+    if (--run.nestedPending === 0) run.pausedMs += clock.now() - run.nestedSinceMs;
+  }
 }

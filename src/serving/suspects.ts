@@ -3,11 +3,16 @@
  * alone (semantics, section 2): one poison payload must not take innocent neighbours along, nor the last lane. The second
  * copies of late runs wait here too: what looks like a slow replica may be a request that never ends.
  */
-import { MASS_DEATH_MS } from '../policy/replay.js';
 import type { Ticket } from './ticket.js';
 
+interface Entry {
+  readonly ticket: Ticket;
+  /** Nothing died, its first copy is still on a lane. */
+  readonly late: boolean;
+}
+
 export class Suspects {
-  #waiting: { readonly ticket: Ticket; readonly sinceMs: number; readonly late: boolean }[] = [];
+  #waiting: Entry[] = [];
 
   get count(): number {
     return this.#waiting.length;
@@ -18,29 +23,34 @@ export class Suspects {
     return this.#waiting.reduce((sum, { late }) => sum + (late ? 1 : 0), 0);
   }
 
-  /** @param why `late`: nothing died, its first copy is still on a lane */
-  add(ticket: Ticket, nowMs: number, why: 'death' | 'late' = 'death'): void {
-    ticket.waiting = true;
-    this.#waiting.push({ ticket, sinceMs: nowMs, late: why === 'late' });
+  some(test: (ticket: Ticket) => boolean): boolean {
+    return this.#waiting.some(({ ticket }) => test(ticket));
   }
 
-  /** The oldest that may run, late ones first: their replica may be frozen and their callers wait. */
-  take(mayRun: (ticket: Ticket, late: boolean) => boolean): Ticket | undefined {
+  add(ticket: Ticket, why: 'death' | 'late' = 'death'): void {
+    ticket.waiting = true;
+    this.#waiting.push({ ticket, late: why === 'late' });
+  }
+
+  /**
+   * The oldest that may run; late ones first, because their replica may be frozen and their callers wait, then those who
+   * should.
+   */
+  take(mayRun: (ticket: Ticket, late: boolean) => boolean, should: (ticket: Ticket) => boolean): Ticket | undefined {
     const able = this.#waiting.filter((entry) => mayRun(entry.ticket, entry.late));
-    const ticket = (able.find(({ late }) => late) ?? able[0])?.ticket;
+    const ticket = (able.find(({ late }) => late) ?? able.find((entry) => should(entry.ticket)) ?? able[0])?.ticket;
     if (ticket) this.remove(ticket);
     return ticket;
   }
 
-  /** Those added so recently that a death now makes theirs one of a crowd; newest first. */
-  takeRecent(nowMs: number): Ticket[] {
-    const recent = this.#waiting.filter((entry) => nowMs - entry.sinceMs <= MASS_DEATH_MS);
-    this.#waiting = this.#waiting.filter((entry) => !recent.includes(entry));
-    for (const { ticket } of recent) ticket.waiting = false;
-    return recent.map((entry) => entry.ticket).reverse();
+  /** Takes out whose only death was a moment ago and is now one of a crowd; newest first. */
+  absolve(nowMs: number): Ticket[] {
+    const absolved = this.#waiting.filter(({ ticket }) => ticket.absolve(nowMs)).map(({ ticket }) => ticket);
+    for (const ticket of absolved) this.remove(ticket);
+    return absolved.reverse();
   }
 
-  /** Its deadline passed or its caller is gone. @returns whether it waited here */
+  /** @returns whether it waited here */
   remove(ticket: Ticket): boolean {
     const index = this.#waiting.findIndex((entry) => entry.ticket === ticket);
     if (index < 0) return false;

@@ -2,8 +2,8 @@
  * A ticket is an admitted request: its deadline, how often it ran, and the one way to answer it. Whatever happens to
  * lanes, `finish` takes effect exactly once; later results are counted by the caller of `finish` and dropped.
  */
-import { ServeError, type ErrorCode, type Outcome } from '../errors.js';
-import { errorCodes } from '../errors.js';
+import { ServeError, errorCodes, type ErrorCode, type Outcome, type ServeErrorOptions } from '../errors.js';
+import { MASS_DEATH_MS } from '../policy/replay.js';
 import type { NamedTensor } from '../tensor/datatype.js';
 
 export interface InferCall {
@@ -23,6 +23,8 @@ export interface InferCall {
   /** Actors this call came through, outermost first. Empty for calls from outside. */
   readonly path?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** In which this host, its owner, took it; of singletons. */
+  readonly epoch?: number | undefined;
   /** An operator tries a quarantined request again: it runs alone, on a replica that is not the last one, or not at all. */
   readonly suspect?: boolean | undefined;
 }
@@ -38,6 +40,8 @@ export interface InferAnswer {
   readonly device: string;
   /** Why the answer is second best. */
   readonly degraded?: string | undefined;
+  /** Of singletons: an answer of a lower one than was seen before does not count. */
+  readonly epoch?: number | undefined;
 }
 
 export type TicketEnd =
@@ -51,21 +55,26 @@ export class Ticket {
   attempts = 0;
   /** Runs alone, as a suspect. */
   soloRuns = 0;
-  /** Lanes that ended by themselves while it was running there. */
+  /** Lanes that ended by themselves while it was running there. More than none: it is a suspect. */
   deaths = 0;
-  /** One of them had nothing else on it, and no signal from outside ended it. */
-  #diedAlone = false;
+  /** Of those, the ones that had nothing else on them and were ended by no signal from outside. */
+  #deathsAlone = 0;
+  #lastDeathMs = -Infinity;
+  #lastDeathAlone = false;
+  /** A death of its lane was believed to be the machine's. */
+  #absolved = false;
   /** Copies of it now on lanes; two while a suspect replica still has the first. */
   onLanes = 0;
   /** Replica whose answer to it was refused. */
   avoid: string | undefined;
   /** Waits in a queue or among the suspects. */
   waiting = false;
+  #call: Omit<InferCall, 'inputs'>;
   #ended: TicketEnd | undefined;
   #abort: AbortController | undefined;
 
   constructor(
-    readonly call: InferCall,
+    call: InferCall,
     readonly bytes: number,
     readonly admittedAtMs: number,
     readonly deadlineAtMs: number,
@@ -74,6 +83,12 @@ export class Ticket {
     private readonly onEnd: (ticket: Ticket, end: TicketEnd) => void,
   ) {
     this.inputs = call.inputs;
+    this.#call = call;
+  }
+
+  /** What was asked; the inputs are the ticket's own, because they go when it ends. */
+  get call(): Omit<InferCall, 'inputs'> {
+    return this.#call;
   }
 
   get ended(): boolean {
@@ -87,20 +102,37 @@ export class Ticket {
     return this.#abort.signal;
   }
 
-  diedUnder(alone: boolean): void {
+  diedUnder(alone: boolean, nowMs: number): void {
     this.deaths++;
-    this.#diedAlone ||= alone;
+    if (alone) this.#deathsAlone++;
+    this.#lastDeathMs = nowMs;
+    this.#lastDeathAlone = alone;
   }
 
-  /** Those deaths were the machine's. */
-  absolve(): void {
+  /** Other lanes died as well. Once that is an accident; who is there a second time is suspect all the same. */
+  diedInCrowd(): void {
+    if (this.#absolved) this.deaths++;
+    this.#absolved = true;
+  }
+
+  /** Its last death turns out to be one of a crowd, if it was only just now. @returns whether it is no suspect any more */
+  absolve(nowMs: number): boolean {
+    if (this.deaths === 0 || this.#absolved || nowMs - this.#lastDeathMs > MASS_DEATH_MS) return false;
+    this.#absolved = true;
+    this.deaths--;
+    if (this.#lastDeathAlone) this.#deathsAlone--;
+    return this.deaths === 0;
+  }
+
+  /** A replica lived through it. */
+  acquit(): void {
     this.deaths = 0;
-    this.#diedAlone = false;
+    this.#deathsAlone = 0;
   }
 
   /** Two lanes ended under it, and on one of them it was alone; in whichever order its copies ended. */
   isProven(aloneNow: boolean): boolean {
-    return (aloneNow || this.#diedAlone) && (this.deaths > 1 || this.call.suspect === true);
+    return (aloneNow || this.#deathsAlone > 0) && (this.deaths > 1 || this.call.suspect === true);
   }
 
   answer(answer: InferAnswer): boolean {
@@ -111,7 +143,7 @@ export class Ticket {
     return this.#finish({ ok: false, error });
   }
 
-  failWith(code: ErrorCode, message: string, options?: { outcome?: 'unknown'; reason?: 'guard'; retryAfterMs?: number }): boolean {
+  failWith(code: ErrorCode, message: string, options?: Pick<ServeErrorOptions, 'outcome' | 'reason' | 'retryAfterMs'>): boolean {
     return !this.ended && this.fail(new ServeError(code, message, { ...options, attempts: this.attempts }));
   }
 
@@ -123,11 +155,19 @@ export class Ticket {
   #finish(end: TicketEnd): boolean {
     if (this.#ended) return false;
     this.#ended = end;
-    this.inputs = []; // A queue may keep an ended ticket for a while, its bytes it must not keep.
+    // A queue or a list of deaths may keep an ended ticket for a while, its bytes they must not keep. Of one that was simply
+    // answered nothing is left anywhere, and it is spared the copy.
+    this.inputs = [];
+    if (!end.ok || this.attempts > 1) this.#call = withoutInputs(this.#call);
     this.onEnd(this, end);
     this.#abort?.abort();
     return true;
   }
+}
+
+function withoutInputs(call: Omit<InferCall, 'inputs'>): Omit<InferCall, 'inputs'> {
+  const { requestId, outputs, priority, path, suspect } = call;
+  return { requestId, outputs, priority, path, suspect };
 }
 
 export function outcomeOf(end: TicketEnd): Outcome {

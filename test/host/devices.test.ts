@@ -302,3 +302,41 @@ test('memory: a bound below what the actor needs burns fewer and fewer starts', 
   // 10 s, 20, 40, 80, 160: not one every 10 s.
   assert.ok(stage.lanes.length >= 4 && stage.lanes.length <= 6, `${stage.lanes.length} starts in 300 s`);
 });
+
+test('an exchange after a pool gave up: once its first replica served, requests wait for it again like for any other', async () => {
+  await start({ version: '1', ...brief }, { cpu: 'crashes' }, ['cpu']);
+  await stage.pass(2000);
+  assert.equal(stage.actor().state, 'down');
+  await stage.mood('cpu', 'computes');
+  // The second one is not there yet.
+  const stopListening = stage.host.onEvent(({ type }) => {
+    if (type === 'replica-ready') void stage.mood('cpu', 'dawdles');
+  });
+  const applied = stage.host.apply(parsed({ actors: [{ name: 'actor0', module: '/nowhere.js', idempotent: true, version: '2', replicas: 2, ...brief }] }));
+  while (stage.actor().ready === 0) await stage.pass(0); // the new edition's file is looked at in real time
+  stopListening();
+  stage.lane(stage.alive[0]!).die();
+  await stage.pass(0);
+  const asked = stage.infer();
+  await stage.pass(10);
+  await stage.mood('cpu', 'computes');
+  assert.equal((await asked).device, 'cpu');
+  await stage.pass(100);
+  await applied;
+});
+
+test('a pool that gives up while it makes a replacement: its last resort does not wait for the replacement', async () => {
+  await start({ startTimeoutMs: 60_000, memory: { bytesMax: 1000 }, ...brief }, {}, ['cpu']);
+  stage.lane('actor0-cpu-0').memoryBytes = 2000;
+  await stage.mood('cpu', 'dawdles');
+  await stage.pass(4500);
+  assert.equal(stage.alive.length, 2, 'its replacement loads');
+  for (let crash = 0; crash < 3; crash++) {
+    stage.lane('actor0-cpu-0').die();
+    await stage.pass(150);
+  }
+  assert.equal(stage.told('pool-gave-up').length, 1);
+  await stage.mood('cpu', 'computes');
+  await stage.pass(1000);
+  assert.equal(stage.actor().ready, 1);
+});

@@ -208,6 +208,8 @@ describe('a lane dies', () => {
     await stage.clock.advance(101);
     await stage.die(two);
     const three = await stage.replica();
+    assert.deepEqual(three.on, ['b'], 'alone; a waits, because the death of two would spoil the verdict on it');
+    await stage.answer(three);
     assert.deepEqual(three.on, ['a']);
   });
 

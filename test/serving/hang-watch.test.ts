@@ -60,3 +60,15 @@ describe('hang watch', () => {
     assert.equal(lane.ended?.reason, 'hung');
   });
 });
+
+test('a host whose looks all come late comes to a verdict too', async () => {
+  const clock = new StallingClock();
+  const stage = new ServingStage({ hangMs: 1000, timeoutMs: 30_000 }, {}, clock);
+  const lane = await stage.replica();
+  await stage.send('a');
+  for (let look = 0; look < 15 && !lane.ended; look++) {
+    clock.stall(80);
+    await clock.advance(25);
+  }
+  assert.equal(lane.ended?.reason, 'hung');
+});

@@ -20,6 +20,9 @@ export interface Outcome {
   readonly end: string;
   readonly answer?: InferAnswer;
   readonly message?: string;
+  /** Of a ServeError. */
+  readonly reason?: string | undefined;
+  readonly retryable?: boolean;
 }
 
 export class ServingStage {
@@ -69,7 +72,10 @@ export class ServingStage {
   async send(id: string, call: Partial<InferCall> = {}): Promise<void> {
     this.dispatcher.submit({ requestId: id, inputs: [inputOf(id)], ...call }).then(
       (answer) => this.outcomes.push({ id, end: 'ok', answer }),
-      (error: unknown) => this.outcomes.push({ id, end: endOf(error), message: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) => this.outcomes.push({
+        id, end: endOf(error), message: error instanceof Error ? error.message : String(error),
+        ...(isServeError(error) && { reason: error.reason, retryable: error.retryable }),
+      }),
     );
     await settle();
   }
