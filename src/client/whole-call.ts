@@ -54,6 +54,9 @@ interface Attempt {
   readonly sentMs: number;
   /** When it is late; Infinity once that was noticed. */
   lateAtMs: number;
+  /** Hosts known to have the actor when it was sent, or at the first look: if it was one, that one has it. */
+  known: readonly string[];
+  looked: boolean;
 }
 
 /** Of the budget, for the way back: a host that answers "too late" shall be heard before the time is over. */
@@ -136,7 +139,7 @@ export class WholeCall {
     const budgetMs = this.#deadlineMs - nowMs;
     const granted = grantOf(this.#free(), this.#repeats() !== false);
     const lateMs = Math.min(lateAfterMs(times.p99Ms(this.#shape()), timeoutMs), budgetMs / 2);
-    const attempt: Attempt = { host, granted, sentMs: nowMs, lateAtMs: nowMs + lateMs };
+    const attempt: Attempt = { host, granted, sentMs: nowMs, lateAtMs: nowMs + lateMs, known: this.shared.seen.hostsOf(actor), looked: false };
     this.#open.add(attempt);
     this.#arm();
     const subject = host === undefined ? subjects.infer(actor) : subjects.hostInfer(host, actor);
@@ -268,12 +271,16 @@ export class WholeCall {
     if (seen.hostsOf(actor).length <= 1) await scout.status();
     // Before the pings: they strike off the host that may have gone with the request.
     const known = seen.hostsOf(actor);
+    if (!attempt.looked && attempt.known.length === 0) attempt.known = known;
+    attempt.looked = true;
     const [host, may] = await Promise.all([scout.liveHost(actor, this.#tried), this.#mayRepeat()]);
     if (this.#ended || !this.#open.has(attempt)) return;
     if (!may) return this.#lookAgain(attempt);
     // With nobody known at all the queue group may still pick another member; with somebody known, nobody else lives.
-    if (host === undefined ? seen.hostsOf(actor).length > 0 : attempt.host === undefined && known.length === 1 && known[0] === host) return this.#lookAgain(attempt);
+    if (host === undefined ? seen.hostsOf(actor).length > 0 : attempt.host === undefined && attempt.known.length === 1 && attempt.known[0] === host && known.length === 1) return this.#lookAgain(attempt);
     this.#next(host);
+    // Not paid for now: the budget fills while it waits.
+    if (!this.#ended && this.#open.size === 1 && this.#open.has(attempt)) this.#lookAgain(attempt);
   }
 
   /** Nobody else for now. Another host may take the actor over, or the budget come back, long before the deadline. */

@@ -54,5 +54,5 @@ export function fulfilled(before: Fulfilled, placement: Placement, ready: readon
 export function maySettle(placement: Placement, actor: string, done: Fulfilled, nowMs: number): boolean {
   const places = placement.get(actor);
   const met = done.get(actor);
-  return places !== undefined && met !== undefined && isSame(met.wish, places) && nowMs - met.sinceMs >= SETTLED_AFTER_MS;
+  return places !== undefined && met !== undefined && isSame(met.wish, places) && nowMs >= met.sinceMs + SETTLED_AFTER_MS; // the very sum a timer for that moment is made of
 }
