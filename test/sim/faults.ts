@@ -23,6 +23,7 @@ interface Trap {
 
 const trapSteps: Partial<Record<FaultPlan['kind'], LaneStep>> = {
   'die-spawning': 'spawning', 'die-loading': 'loading', 'die-proving': 'proving', 'load-failure': 'loading', 'prove-failure': 'spawning',
+  'load-fatal': 'loading',
 };
 
 const STALLS_APART_MS = 1000;
@@ -31,6 +32,8 @@ export class Faults {
   #traps: Trap[] = [];
   #over = false;
   #stalledUntilMs = -Infinity;
+  /** Devices that are gone for a while, and whether anybody has noticed yet. */
+  readonly #lost = new Map<string, { untilMs: number; noticed: boolean }>();
   /** Faults that last end then. */
   lastMs = 0;
 
@@ -103,6 +106,23 @@ export class Faults {
         this.recorder.add({ type: 'fault', kind: fault.kind, target: fault.actor, bit: this.host.rollOut(fault) });
         break;
       }
+      case 'hang-re-proof': {
+        // It notes itself when such a proof comes.
+        this.#one(fault, (candidate) => candidate.proved && candidate.idle)?.stickProof();
+        break;
+      }
+      case 'context-poisoned': {
+        const lane = this.#one(fault, (candidate) => candidate.device !== 'cpu' && !candidate.poisoned);
+        this.#note(fault, lane);
+        if (lane) lane.poisoned = true;
+        break;
+      }
+      case 'device-lost': {
+        const untilMs = this.time.now() + fault.durationMs;
+        this.#lost.set(fault.device!, { untilMs: Math.max(untilMs, this.#lost.get(fault.device!)?.untilMs ?? 0), noticed: false });
+        this.lastMs = Math.max(this.lastMs, untilMs);
+        break;
+      }
       case 'bus-outage': {
         const bit = this.host.busDown();
         this.recorder.add({ type: 'fault', kind: fault.kind, target: 'bus', bit });
@@ -127,14 +147,24 @@ export class Faults {
   reached(lane: SimLane, step: LaneStep): void {
     const trap = this.#traps.find((candidate) => candidate.step === step && candidate.fault.actor === lane.actor.name);
     // Without a golden nobody could tell a liar, so there it would prove nothing.
-    if (!trap || (trap.fault.kind === 'prove-failure' && !lane.actor.hasGolden)) return;
+    if (!trap || (trap.fault.kind === 'prove-failure' && !lane.actor.hasGolden) || (trap.fault.kind === 'load-fatal' && lane.device === 'cpu')) return;
     if (--trap.left <= 0) this.#traps.splice(this.#traps.indexOf(trap), 1);
     const { fault } = trap;
     this.#note(fault, lane);
     if (fault.kind === 'load-failure') lane.unloadable = fault.chance < 0.3 ? 'permanent' : 'passing';
+    else if (fault.kind === 'load-fatal') lane.unloadable = 'fatal';
     else if (fault.kind === 'prove-failure') lane.lie = 'wrong';
     else this.#until(lane.actor[step === 'loading' ? 'loadMs' : step === 'proving' ? 'serviceMs' : 'spawnMs'] * 0.3, () => lane.die('crashed', `simulated while ${step}`));
     this.lastMs = Math.max(this.lastMs, this.time.now());
+  }
+
+  /** Whether whatever computes on the device fails now, because it is gone. */
+  deviceFails(device: string): boolean {
+    const loss = this.#lost.get(device);
+    if (!loss || this.time.now() >= loss.untilMs) return false;
+    if (!loss.noticed) this.recorder.add({ type: 'fault', kind: 'device-lost', target: device, bit: true });
+    loss.noticed = true;
+    return true;
   }
 
   /** No fault strikes any more. */

@@ -10,12 +10,12 @@ import { faultKinds } from './plan.js';
 import { lineOf } from './record.js';
 import { simulate, type SimRun } from './world.js';
 
-const SEEDS = 200;
+const SEEDS = 300;
 /** Over all seeds every kind of fault bites at least so often. */
 const BITES_MIN = 10;
 
 describe('one host, simulated', () => {
-  test(`${SEEDS} seeds: no invariant is broken, every kind of fault bites ${BITES_MIN} times`, { timeout: 300_000 }, async () => {
+  test(`${SEEDS} seeds: no invariant is broken, every kind of fault bites ${BITES_MIN} times`, { timeout: 600_000 }, async () => {
     const bites = new Map<string, number>(faultKinds.map((kind) => [kind, 0]));
     let refusedByBudget = 0;
     let unhurt = 0;

@@ -54,7 +54,8 @@ function* poolLives(history: History, { name }: ActorSpec): Generator<Verdict[]>
   yield* lives.values();
 }
 
-function endedSolo(history: History, lane: LaneLife): boolean {
+/** Under one request only, which had lost a lane before. */
+export function endedSolo(history: History, lane: LaneLife): boolean {
   const pending = history.pendingAt(lane, lane.exited!);
   if (pending.length !== 1) return false;
   const { runs } = history.requests.get(pending[0]!.request!)!;
@@ -85,10 +86,11 @@ const covered = (counted: readonly number[], atMs: number): boolean => counted.l
 
 export const backoff: Invariant = function* (history) {
   for (const actor of history.actors) {
-    const { resetAfterMs, backoff: limits } = actor.restart;
+    const { resetAfterMs, consecutiveMax, backoff: limits } = actor.restart;
     for (const verdicts of poolLives(history, actor)) {
       const failures = new Map<string, number>();
       const judged = new Set<LaneLife>();
+      const dueMs = new Map<string, number>();
       for (const { replica, lane, attempt, atMs, delayMs, gaveUp, intensity, perhapsFree } of verdicts) {
         // Killed, it is ready no longer or until its exit, whoever killed it.
         const readyMs = lane.ready ? lane.exited!.atMs - lane.ready.atMs : 0;
@@ -96,12 +98,14 @@ export const backoff: Invariant = function* (history) {
         // Taken out and given back by an exchange, it starts from nothing.
         const own = history.lanesOf(actor.name).filter((other) => other.replica === replica);
         const before = own[own.indexOf(lane) - 1];
-        const known = (before && judged.has(before) && failures.get(replica)) || 0;
+        // Taken out while it waited, too: then it came back before it was due, or perhaps after (a stop under way makes it late as well).
+        const lateMs = lane.opened.atMs - (dueMs.get(replica) ?? lane.opened.atMs);
+        dueMs.set(replica, atMs + delayMs);
+        const counted = (before && judged.has(before) && lateMs > -0.001 && failures.get(replica)) || 0;
+        const known = isFilledUp(history, lane) ? Math.min(counted, consecutiveMax - 1) : counted;
         judged.add(lane);
         // Within a few milliseconds of resetAfterMs either is right.
-        // A last resort that fills up becomes a pool like any other, with limits of its own: its count may start anew there.
-        const isFilledUp = history.sim.entries.some((entry) => entry.type === 'told' && entry.event === 'pool-retry' && entry.actor === actor.name && entry.atMs < atMs);
-        const bases = [...(isFilledUp ? Array.from({ length: known + 1 }, (_, base) => base) : []), ...(readyLeastMs < resetAfterMs + 5 ? [known] : []), ...(lane.ready && readyMs > resetAfterMs - 5 ? [0] : [])];
+        const bases = [...(readyLeastMs < resetAfterMs + 5 ? [known] : []), ...((lane.ready && readyMs > resetAfterMs - 5) || lateMs > 5 ? [0] : [])];
         const expected = bases.flatMap((base) => (perhapsFree ? [base, base + 1] : [base + 1]));
         if (!expected.includes(attempt)) yield `${replica} at ${atMs}: attempt ${attempt}, expected ${expected.join(' or ')} (ready for ${readyMs} ms of ${resetAfterMs})`;
         failures.set(replica, attempt);
@@ -116,10 +120,22 @@ export const backoff: Invariant = function* (history) {
 };
 
 /**
+ * The replica that ended a last resort by being proven: from then on its pool is one like any other. What it failed
+ * before stays counted, below consecutiveMax.
+ */
+function isFilledUp(history: History, lane: LaneLife): boolean {
+  if (!lane.ready) return false;
+  const before = history.sim.entries.slice(0, lane.ready.index);
+  const retryAt = before.findLastIndex((entry) => entry.type === 'told' && entry.event === 'pool-retry' && entry.actor === lane.actor);
+  return retryAt >= 0 && !before.slice(retryAt).some((entry) => entry.type === 'told' && entry.event === 'replica-ready' && entry.actor === lane.actor);
+}
+
+/**
  * Every lane was opened for a reason: its boot, a restart after its delay, a retry of the pool, an edition that is rolled
  * in or taken back, or an answer that cost a replica its trust.
  */
 export const noStartUnasked: Invariant = function* (history) {
+  if (history.hasDevices) return yield* noStartUnaskedOnDevices(history);
   for (const actor of history.actors) {
     let ids = Array.from({ length: actor.replicas }, (_, index) => `${actor.name}-${actor.devices[0]!.replace(':', '')}-${index}`);
     const due = new Map<string, number>(ids.map((id) => [id, 0]));
@@ -165,3 +181,41 @@ export const noStartUnasked: Invariant = function* (history) {
     }
   }
 };
+
+/**
+ * The same where actors have several devices: a new pool is placement's business (see invariants-devices.ts); whatever
+ * else starts in one is due, follows a newcomer that was proven, comes back from an exchange, or fills a last resort up.
+ */
+function* noStartUnaskedOnDevices(history: History): Generator<string> {
+  for (const { name } of history.actors) {
+    const lanes = history.lanesOf(name);
+    const due = new Map<string, number>();
+    const unborn = new Set<string>();
+    let toldMs = -Infinity;
+    for (const [index, entry] of history.sim.entries.entries()) {
+      if (entry.type === 'told' && entry.actor === name) {
+        if (entry.event === 'replica-exit' && entry.fields['context'] === 'start_error') unborn.add(entry.replica!);
+        if (entry.event === 'replica-restart') due.set(entry.replica!, entry.atMs + Number(entry.fields['delayMs']));
+        if (entry.event === 'pool-gave-up') due.clear();
+        if (entry.event === 'replica-ready' || entry.event === 'pool-retry') toldMs = entry.atMs;
+      }
+      // The next one of an exchange comes when the last one is proven and the one it replaces is gone.
+      if (entry.type === 'laneExited') {
+        const gone = history.lanes.get(entry.lane)!;
+        if (gone.actor === name && gone.stopAsked) toldMs = entry.atMs;
+      }
+      if (entry.type !== 'laneOpened' || entry.actor !== name) continue;
+      const lane = history.lanes.get(entry.lane)!;
+      const dueMs = due.get(entry.replica);
+      due.delete(entry.replica);
+      const before = lanes.filter(({ replica, opened }) => replica === lane.replica && opened.index < index).at(-1);
+      const isFirstOfPool = !lanes.some(({ pool, opened }) => pool === lane.pool && opened.atMs < entry.atMs);
+      const isUnborn = unborn.delete(entry.replica);
+      if (dueMs !== undefined && entry.atMs < dueMs - 0.001) yield `${entry.replica} was started at ${entry.atMs}, its delay ends at ${dueMs}`;
+      if (dueMs !== undefined || isFirstOfPool || isUnborn || before?.stopAsked || entry.atMs - toldMs < 1) continue;
+      const isDistrusted = lanes.some(({ runs }) => runs.some(({ answered }) => answered && !answered.right && answered.index < index && entry.atMs - answered.atMs < 1));
+      if (!before && isDistrusted) continue;
+      yield `${entry.replica} was started at ${entry.atMs} and nobody had asked for it`;
+    }
+  }
+}

@@ -3,7 +3,8 @@
  * know the rules, not the code: none of them looks into a dispatcher or a supervisor.
  */
 import { History, endedByItself, type LaneLife, type RequestLife, type RunLife } from './history.js';
-import { backoff, budget, noStartUnasked } from './invariants-restart.js';
+import { deviceInvariants, hadNowhereToGo, wasTriedElsewhere } from './invariants-devices.js';
+import { backoff, budget, endedSolo, noStartUnasked } from './invariants-restart.js';
 import { known } from './known.js';
 import type { SimRun } from './world.js';
 
@@ -80,10 +81,13 @@ const innocent: Invariant = function* (history) {
 function provesGuilt(history: History, request: RequestLife, run: RunLife): boolean {
   const before = request.runs.slice(0, request.runs.indexOf(run));
   if (!history.casts(run) || !before.some((earlier) => history.casts(earlier))) return false;
-  const crowd = endedByItself(run.lane) && history.deaths.some((other) => other !== run.lane && other.ready && within(run.lane.exited!.atMs - other.exited!.atMs, 0, MASS_DEATH_MS) && other.exited!.index < run.lane.exited!.index &&
+  const crowd = endedByItself(run.lane) && history.deaths.some((other) => other !== run.lane && other.ready && (!isTrial(history, other) || isTrial(history, run.lane)) && within(run.lane.exited!.atMs - other.exited!.atMs, 0, MASS_DEATH_MS) && other.exited!.index < run.lane.exited!.index &&
     !history.pendingAt(other, other.exited!).some((pending) => pending.request === run.request)); // deaths that one request was part of are no crowd
   return !crowd && history.pendingAt(run.lane, run.lane.exited!).length === 1;
 }
+
+/** A suspect ran alone and crashed it: that explains itself, and absolves nobody else. */
+const isTrial = (history: History, lane: LaneLife): boolean => lane.exited?.reason === 'crashed' && endedSolo(history, lane);
 
 const within = (value: number, min: number, max: number): boolean => value >= min && value <= max;
 const isEqual = (a: RequestLife, b: RequestLife): boolean => a === b || a.submitted.actor === b.submitted.actor && a.submitted.content === b.submitted.content && a.submitted.via !== 'nested';
@@ -113,7 +117,9 @@ const exchange: Invariant = function* (history) {
       if (entry.type === 'told' && entry.actor === name && entry.event === 'replica-ready') {
         const lane = history.lanesOf(name).find(({ ready }) => ready?.index === index)!;
         const roll = history.rollAt(name, index);
-        if (lane.isFresh || (roll && lane.pool < history.rolls.filter(({ actor }) => actor === name).indexOf(roll) + 1)) credit++;
+        // Given back by an exchange that went wrong: its place was given away on credit.
+        const isBack = history.hasDevices && history.lanesOf(name).filter(({ replica, opened }) => replica === lane.replica && opened.index < lane.opened.index).at(-1)?.stopAsked;
+        if (lane.isFresh || isBack || (roll && lane.pool < history.rolls.filter(({ actor }) => actor === name).indexOf(roll) + 1)) credit++;
       }
       if (entry.type !== 'laneStop') continue;
       const lane = history.lanes.get(entry.lane)!;
@@ -121,6 +127,7 @@ const exchange: Invariant = function* (history) {
       const left = lane.actor === name && lane.stopAsked!.index === index && lane.ready !== undefined && lane.ready.index < index;
       if (!isLeaving && !left) continue;
       if (gaveUp.has(lane.pool)) continue;
+      if (history.hasDevices && (hadNowhereToGo(history, name, index) || wasTriedElsewhere(history, lane))) continue;
       // An edition that is taken back: what it had proven goes, whether or not the old ones are all back.
       const taken = history.rolls.find(({ actor, asked, ended }) => actor === name && asked.index < lane.opened.index && (!ended || index < ended.index) && ended?.change !== 'rolled');
       if (taken && lane.pool === history.rolls.filter(({ actor }) => actor === name).indexOf(taken) + 1) continue;
@@ -137,8 +144,8 @@ const quarantine: Invariant = function* (history) {
     for (const [id, request] of history.requests) {
       const { submitted, runs } = request;
       const inside = submitted.index > end.index && submitted.atMs < end.atMs + quarantineMs;
-      // What ended one edition may be harmless to the next.
-      const isAnother = history.rolls.some(({ actor, asked, ended }) => actor === submitted.actor && asked.index < submitted.index && (!ended || ended.change === 'rolled' && ended.index > convict.submitted.index));
+      // What ended one edition may be harmless to the next, also to one that was taken back later.
+      const isAnother = history.rolls.some(({ actor, asked, ended }) => actor === submitted.actor && asked.index < submitted.index && (!ended || ended.index > convict.submitted.index));
       if (inside && !isAnother && isEqual(convict, request) && runs.length > 0) yield `${id} (${submitted.content}) ran at ${runs[0]!.posted.atMs}, in quarantine since ${end.atMs}`;
     }
   }
@@ -247,7 +254,7 @@ function* waits(history: History, { submitted, ends, runs }: RequestLife): Gener
 
 function isIdle(history: History, lane: LaneLife, fromMs: number, toMs: number): boolean {
   if (!lane.ready || lane.ready.atMs >= fromMs || history.stalledMs(fromMs, toMs) > 0) return false;
-  const goneMs = Math.min(...[lane.stopAsked, lane.killed, lane.died, lane.exited].map((moment) => moment?.atMs ?? Infinity));
+  const goneMs = Math.min(...[lane.stopAsked, lane.killed, lane.died, lane.exited, lane.closed].map((moment) => moment?.atMs ?? Infinity));
   if (goneMs < toMs) return false;
   // One that answered wrongly gets nothing while there is another one, and no suspect to prove itself on.
   if (lane.runs.some(({ answered }) => answered && !answered.right && answered.atMs < toMs)) return false;
@@ -267,11 +274,15 @@ const noFalseHang: Invariant = function* ({ lanes }) {
     const hangMs = Number(/hangMs \((\d+)\)/.exec(detail)?.[1] ?? -1);
     const runningMs = runs.filter((run) => run.started && !(run.answered && run.answered.index < index)).map((run) => atMs - run.started!.atMs);
     if (killed.unheardMs > 60 && /pings|hangMs/.test(detail)) yield `${replica} was killed at ${atMs} (${detail}), but had answered: the host's own loop was late`;
-    if (Math.max(0, ...runningMs) < hangMs) yield `${replica} was killed at ${atMs} as hung and its longest run took ${Math.max(0, ...runningMs)} ms`;
+    if (Math.max(0, ...runningMs) < hangMs - 0.001) yield `${replica} was killed at ${atMs} as hung and its longest run took ${Math.max(0, ...runningMs)} ms`;
   }
 };
 
-/** Subscribed while a replica is ready, and for holdMs after the last one went while a restart is under way; not longer. */
+/**
+ * Subscribed while a replica is ready, and for holdMs after the last one went while a restart is under way; not longer.
+ * A pool that gave up while replicas are exchanged has its successor under way until the exchange is over, and an edition
+ * that gives up on its way in says nothing about the one that serves.
+ */
 const availability: Invariant = function* (history) {
   const { entries, spec } = history.sim;
   for (const { name } of history.actors) {
@@ -279,36 +290,50 @@ const availability: Invariant = function* (history) {
     let subscribed = false;
     let wasReady = false;
     let gaveUp = false;
+    /** Nothing was on its way at some time since the last replica went. */
+    let nowhere = false;
     let sureZeroMs = 0;
     let zeroMs = 0;
     let nowMs = 0;
     for (const [index, entry] of entries.entries()) {
       if (entry.type === 'stopAsked') break;
       if (entry.atMs > nowMs) {
-        const there = lanes.filter((lane) => lane.ready && lane.ready.index < index && !(lane.exited && lane.exited.index < index) && !(lane.stopAsked && lane.stopAsked.index < index));
+        const there = lanes.filter((lane) => lane.ready && lane.ready.index < index && !(lane.exited && lane.exited.index < index) && !(lane.stopAsked && lane.stopAsked.index < index) && !(lane.closed && lane.closed.index < index));
         const sure = there.filter((lane) => !(lane.killed && lane.killed.index < index));
         if (there.length > 0) zeroMs = entry.atMs;
         if (sure.length > 0) {
           sureZeroMs = entry.atMs;
           wasReady = true;
-          gaveUp = false;
+          if (sure.some((lane) => !isNewEdition(history, name, lane.replica, index))) gaveUp = false;
           if (!subscribed) yield `${name} has a ready replica at ${nowMs} and is not subscribed`;
         }
         // The state held from nowMs until just before entry.atMs.
         const endMs = entry.atMs - 0.001;
-        // Two pools of one actor: which one gave up, and which one is on its way, is not followed here.
-        const isRolled = history.rolls.some(({ actor, asked, ended }) => actor === name && asked.index < index && (!ended || ended.atMs >= zeroMs));
-        const isOver = !isRolled && gaveUp && lanes.every((lane) => lane.opened.index >= index || (lane.exited && lane.exited.index < index));
-        if (there.length === 0 && subscribed && !isRolled && (isOver || endMs > zeroMs + spec.holdMs + 5 + history.stalledMs(zeroMs, endMs))) yield `${name} has had no ready replica since ${zeroMs} and is still subscribed at ${endMs}`;
-        if (sure.length === 0 && wasReady && !gaveUp && !subscribed && !isRolled && nowMs < sureZeroMs + spec.holdMs - 5) yield `${name} was left at ${nowMs}, its last replica went at ${sureZeroMs} and holdMs is ${spec.holdMs}`;
+        const isRolled = history.rollAt(name, index) !== undefined;
+        nowhere = sure.length === 0 && (nowhere || (history.hasDevices ? hadNowhereToGo(history, name, index) : gaveUp && (!isRolled || isTakenBack(history, name, index))));
+        const isOver = !history.hasDevices && nowhere && !isRolled && lanes.every((lane) => lane.opened.index >= index || (lane.exited && lane.exited.index < index));
+        if (there.length === 0 && subscribed && (isOver || endMs > zeroMs + spec.holdMs + 5 + history.stalledMs(zeroMs, endMs))) yield `${name} has had no ready replica since ${zeroMs} and is still subscribed at ${endMs}`;
+        if (sure.length === 0 && wasReady && !nowhere && !subscribed && nowMs < sureZeroMs + spec.holdMs - 5) yield `${name} was left at ${nowMs}, its last replica went at ${sureZeroMs} and holdMs is ${spec.holdMs}`;
         nowMs = entry.atMs;
       }
       if (entry.type === 'subscribed' && entry.actor === name) subscribed = true;
       if (entry.type === 'unsubscribed' && entry.actor === name) subscribed = false;
-      if (entry.type === 'told' && entry.event === 'pool-gave-up' && entry.actor === name) gaveUp = true;
+      if (entry.type === 'told' && entry.event === 'pool-gave-up' && entry.actor === name) gaveUp ||= !isNewEdition(history, name, String(entry.fields['reason']).split(' ')[0]!, index);
     }
   }
 };
+
+/** The edition that is being rolled in is on its way out again. */
+function isTakenBack(history: History, name: string, index: number): boolean {
+  return history.lanesOf(name).some((lane) => lane.stopAsked && lane.stopAsked.index < index && isNewEdition(history, name, lane.replica, index));
+}
+
+/** The replica is of a pool that is being rolled in. */
+function isNewEdition(history: History, name: string, replica: string, index: number): boolean {
+  const roll = history.rollAt(name, index);
+  const pool = history.lanesOf(name).find((lane) => lane.replica === replica)!.pool;
+  return roll !== undefined && pool === history.rolls.filter(({ actor }) => actor === name).indexOf(roll) + 1;
+}
 
 const liveness: Invariant = function* ({ sim, requests }) {
   if (sim.plan.stopMs !== undefined) return;
@@ -329,6 +354,9 @@ const noOrphans: Invariant = function* (history) {
   const late = history.stalledMs(asked.atMs, sim.entries[stopped]!.atMs) > 0;
   const lanesAlive = [...history.lanes.values()].filter(({ exited, killed }) => !(exited && exited.index < stopped) && !(late && killed)).length;
   if (!hasStopped) yield 'the host did not stop';
+  const probes = new Map(sim.entries.slice(0, stopped).flatMap((entry) => (entry.type === 'probeOpened' || entry.type === 'probeEnded' ? [[entry.probe, entry.type]] : [])));
+  const probing = [...probes.values()].filter((type) => type === 'probeOpened').length;
+  if (probing > 0) yield `${probing} probes are alive after the stop`;
   if (hostTimers > 0) yield `${hostTimers} timers of the host are armed after its stop`;
   if (lanesAlive > 0) yield `${lanesAlive} lanes are alive after the stop`;
   if (subscriptions > 0) yield `${subscriptions} subscriptions are left after the stop`;
@@ -354,6 +382,14 @@ const stopOrder: Invariant = function* (history) {
       const place = rolled.ended!.change === 'rolled' ? rolled.asked.index : before.get(rolled.actor);
       if (place !== undefined) made.set(rolled.actor, place);
     }
+    // When the pool of an actor that has moved was made cannot be told; the first ones are made as their devices turn up.
+    if (index === from && history.hasDevices) {
+      for (const { name } of actors) {
+        const [first] = history.lanesOf(name);
+        if (!first || history.lanesOf(name).some(({ pool, opened }) => pool > 0 && opened.index < from)) made.delete(name);
+        else if (made.get(name)! < 0) made.set(name, first.opened.index);
+      }
+    }
     if (index <= from) continue;
     const names = [...made].sort((a, b) => a[1] - b[1]).map(([name]) => name);
     if (entry.type === 'unsubscribed' && index > busClosed) yield `${entry.actor} was left after the bus was closed`;
@@ -362,6 +398,7 @@ const stopOrder: Invariant = function* (history) {
     if (lane.stopAsked!.index !== index || !names.includes(lane.actor)) continue; // stopped before, or by a pool that gave up
     if (history.stalledMs(sim.entries[from]!.atMs, entry.atMs) > 0) continue; // late timers take living children for zombies
     if (sim.entries.slice(0, index).some((told) => told.type === 'told' && told.event === 'replica-ejected' && told.replica === lane.replica)) continue; // it was leaving
+    if (lane.isFresh && !lane.ready) continue; // on its way to take a place, and called off
     if (index < busClosed) yield `${lane.replica} was stopped at ${entry.atMs}, before the endpoints`;
     for (const later of names.slice(names.indexOf(lane.actor) + 1)) {
       const alive = history.lanesOf(later).find((other) => other.opened.index < index && !(other.exited && other.exited.index < index));
@@ -386,7 +423,7 @@ const accounts: Invariant = function* ({ sim, requests }) {
 export const invariants: Readonly<Record<string, Invariant>> = {
   exchange, 'one outcome': oneOutcome, 'bounded executions': boundedExecutions, 'right answers': rightAnswers, order, budget, backoff, 'no start unasked': noStartUnasked,
   innocent, quarantine, 'suspects alone': suspectsAlone, replayed, 'replay budget': replayBudget, 'no idling': noIdling, 'no false hang': noFalseHang,
-  availability, liveness, 'no orphans': noOrphans, 'stop order': stopOrder, accounts,
+  ...deviceInvariants, availability, liveness, 'no orphans': noOrphans, 'stop order': stopOrder, accounts,
 };
 
 export function check(sim: SimRun): Violation[] {

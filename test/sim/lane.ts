@@ -14,6 +14,8 @@ export interface LaneWorld {
   readonly clock: Clock;
   readonly chance: Chance;
   readonly recorder: Recorder;
+  /** Whether whatever computes on the device fails now, because of the device. */
+  deviceFails?(device: string): boolean;
   /** Told of every step, so that armed faults can strike at it. */
   reached(lane: SimLane, step: LaneStep): void;
   /** Whether the id is a caller's; anything else that runs is a proof. */
@@ -50,12 +52,15 @@ export class SimLane implements Lane {
   lie: 'wrong' | 'nan' | undefined;
   /** It answered a proof right. */
   proved = false;
-  /** Its load fails. */
-  unloadable: 'passing' | 'permanent' | undefined;
+  /** Its load fails; `fatal`: and says that its device cannot be used. */
+  unloadable: 'passing' | 'permanent' | 'fatal' | undefined;
+  /** Its own context on its device is broken for good. */
+  poisoned = false;
   slowness = 1;
   step: LaneStep | 'idle' = 'spawning';
   #frozen = false;
   #stuckNext = false;
+  #stuckProof = false;
   #dead = false;
   #stopping = false;
   #cause: LaneExit | undefined;
@@ -79,7 +84,7 @@ export class SimLane implements Lane {
     this.pid = 1000 + number;
     this.spawned = new Promise((resolve, reject) => (this.#spawnedYet = { resolve, reject }));
     this.spawned.catch(() => {});
-    world.recorder.add({ type: 'laneOpened', lane: number, replica: order.replica, actor: actor.name, isolation });
+    world.recorder.add({ type: 'laneOpened', lane: number, replica: order.replica, actor: actor.name, device: order.load.device, isolation });
     // An edition that cannot prove: found out by its answer where there is a golden, else by its load.
     if (order.load.spec['version'] === badVersion) {
       if (actor.hasGolden) this.lie = 'wrong';
@@ -94,6 +99,8 @@ export class SimLane implements Lane {
   }
 
   get replica(): string { return this.order.replica; }
+  get device(): string { return this.order.load.device; }
+  get idle(): boolean { return this.step === 'idle' && this.#runs.length === 0; }
   get alive(): boolean { return this.#exit === undefined; }
   get hittable(): boolean { return !this.#dead && this.#cause === undefined && !this.#stopping; }
   get frozen(): boolean { return this.#frozen; }
@@ -110,8 +117,10 @@ export class SimLane implements Lane {
       recorder.add({ type: 'laneLoading', lane: this.number });
       this.#do(this.actor.loadMs * chance.real(0.5, 1.5), () => {
         this.step = 'idle';
-        recorder.add({ type: 'laneLoaded', lane: this.number, ok: !this.unloadable });
+        const fatal = this.unloadable === 'fatal' || this.#deviceFails;
+        recorder.add({ type: 'laneLoaded', lane: this.number, ok: !this.unloadable && !fatal, ...(fatal && { fatal }) });
         this.#loadReply = undefined;
+        if (fatal) return resolve({ ok: false, message: `${this.device} is gone`, permanent: false, deviceFatal: true });
         if (this.unloadable) return resolve({ ok: false, message: 'simulated', permanent: this.unloadable === 'permanent', deviceFatal: false });
         resolve({ ok: true, runtime: 'sim', loadMs: 1, ...(this.order.load.kind === 'model' && { metadata: {
           inputs: [{ name: 'x', datatype: 'UINT8', shape: [-1] }], outputs: [{ name: 'y', datatype: 'UINT8', shape: [-1] }],
@@ -204,12 +213,22 @@ export class SimLane implements Lane {
     else this.#stuckNext = true;
   }
 
+  /** The next proof of it never ends. */
+  stickProof(): void {
+    this.#stuckProof = true;
+  }
+
   /** The next run ends like any other. */
   unstick(): void {
     this.#stuckNext = false;
+    this.#stuckProof = false;
   }
 
   // --------------------------------------------------------------------------------------------------------------- inside
+
+  get #deviceFails(): boolean {
+    return this.world.deviceFails?.(this.device) ?? false;
+  }
 
   #do(ms: number, then: () => void): Work {
     const work = new Work(this.world.clock, ms * this.slowness, () => {
@@ -236,7 +255,13 @@ export class SimLane implements Lane {
     run.started = true;
     recorder.add({ type: 'runStarted', lane: this.number, run: run.task.id });
     const [word] = textOf(run.task.inputs).split(' ', 1);
-    const stuck = this.#stuckNext || (!run.isProof && word === 'stuck');
+    const isReProof = run.isProof && this.proved;
+    const stuckProof = this.#stuckProof && isReProof;
+    if (stuckProof) {
+      this.#stuckProof = false;
+      recorder.add({ type: 'fault', kind: 'hang-re-proof', target: this.replica, bit: true });
+    }
+    const stuck = this.#stuckNext || stuckProof || (!run.isProof && word === 'stuck');
     this.#stuckNext = false;
     // A long tail, as real ones have.
     const serviceMs = this.actor.serviceMs * (0.6 + chance.exponential(0.4));
@@ -253,7 +278,7 @@ export class SimLane implements Lane {
       recorder.add({ type: 'fault', kind: 'stuck', target: this.replica, bit: true });
     }
     if (run.isProof) this.step = 'proving';
-    if (run.isProof && this.proved) recorder.add({ type: 'fault', kind: 're-proof', target: this.replica, bit: true });
+    if (isReProof) recorder.add({ type: 'fault', kind: 're-proof', target: this.replica, bit: true });
     this.world.reached(this, run.isProof ? 'proving' : 'running');
   }
 
@@ -269,6 +294,7 @@ export class SimLane implements Lane {
   }
 
   #replyTo(task: RunTask, word: string): RunReply {
+    if (this.poisoned || this.#deviceFails) return { ok: false, code: 'INTERNAL', message: `${this.device} failed`, deviceFatal: true };
     if (word === 'error') return { ok: false, code: 'INVALID_ARGUMENT', message: 'simulated' };
     const data = answerOf(this.actor.name, task.inputs[0]!.data);
     if (this.lie === 'nan') return { ok: true, outputs: [{ name: 'y', datatype: 'FP32', shape: [1], data: new Uint8Array(new Float32Array([NaN]).buffer) }], runMs: 1 };
@@ -283,7 +309,8 @@ export class SimLane implements Lane {
     if (run.isProof) this.step = 'idle';
     const right = reply.ok && isRight(this.actor.name, run.task.inputs[0]!.data, reply.outputs);
     if (run.isProof && right) this.proved = true;
-    this.world.recorder.add({ type: 'runAnswered', lane: this.number, run: run.task.id, ok: reply.ok, right });
+    const fatal = !reply.ok && reply.deviceFatal === true;
+    this.world.recorder.add({ type: 'runAnswered', lane: this.number, run: run.task.id, ok: reply.ok, right, ...(fatal && { fatal }) });
     run.settle(reply);
     this.#startRuns();
     if (this.#stopping) this.#unloadWhenIdle();

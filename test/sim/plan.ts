@@ -8,12 +8,15 @@
 import type { HostOptions } from '../../src/spec/host.js';
 import { answerOf, bytesOf } from './work.js';
 import { Chance } from './chance.js';
+import { equipped } from './plan-devices.js';
 
 export const faultKinds = [
   'die-running', 'die-idle', 'die-spawning', 'die-loading', 'die-proving', 'freeze', 'hang', 'slow', 'load-failure', 'prove-failure', 'mass-death', 'stall',
   'poison', 'stuck',
   // Of wide plans only.
-  'turn-wrong', 'turn-nan', 'roll-out', 'bad-roll-out', 'bus-outage', 're-proof',
+  'turn-wrong', 'turn-nan', 'roll-out', 'bad-roll-out', 'bus-outage', 're-proof', 'hang-re-proof',
+  // Of plans with devices only.
+  'context-poisoned', 'device-lost', 'load-fatal',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -26,6 +29,8 @@ export interface FaultPlan {
   readonly atMs: number;
   readonly kind: Exclude<FaultKind, 'poison' | 'stuck' | 're-proof'>;
   readonly actor: string;
+  /** Of `device-lost`. */
+  readonly device?: string;
   /** Uniform in [0, 1): chooses among what there is to hit. */
   readonly chance: number;
   readonly durationMs: number;
@@ -61,6 +66,8 @@ export interface ActorPlan {
 export interface Plan {
   readonly seed: number;
   readonly host: HostOptions;
+  /** Besides the CPU; empty: the host has none, and no actor asks for one. */
+  readonly devices: readonly string[];
   readonly actors: readonly ActorPlan[];
   readonly requests: readonly RequestPlan[];
   readonly faults: readonly FaultPlan[];
@@ -89,6 +96,7 @@ export function planOf(seed: number): Plan {
       startsParallelMax: chance.integer(1, 4),
       drainMs: chance.integer(300, 3000),
     },
+    devices: [],
     actors,
     requests: made.flatMap(({ plan, options }) => requestsOf(chance, plan, options, spanMs, stormy ? 3 : 25)).sort((a, b) => a.atMs - b.atMs),
     faults: [...faultsOf(chance, names, spanMs, stormy), sureFault(chance, names, spanMs)],
@@ -97,7 +105,10 @@ export function planOf(seed: number): Plan {
   };
   const width = new Chance(seed, 'width');
   if (width.flip(0.04)) return crushed(width, plan);
-  return !stormy && width.flip(0.4) ? widened(width, plan) : plan;
+  if (!stormy && width.flip(0.4)) return withHangs(new Chance(seed, 'hang-re-proof'), widened(width, plan));
+  // A chance of its own, so that the other seeds mean what they did before there were devices.
+  const devices = new Chance(seed, 'devices');
+  return !stormy && devices.flip(0.25) ? equipped(devices, plan) : plan;
 }
 
 /** Replicas that go bad while they serve and are found out, editions rolled in under load, a broker that goes away. */
@@ -117,6 +128,17 @@ function widened(chance: Chance, plan: Plan): Plan {
     host: { ...plan.host, actors: plan.host.actors!.map((actor) => ({ ...actor, proveEveryMs })) },
     faults: [...plan.faults, ...faults].sort((a, b) => a.atMs - b.atMs),
   };
+}
+
+/** After the last request: replicas prove themselves while they are idle. */
+const IDLE_MS = 3000;
+
+/** Replicas that hang while nobody asks them anything: only their next proof can notice. */
+function withHangs(chance: Chance, plan: Plan): Plan {
+  const hangs = Array.from({ length: chance.integer(1, 4) }, (): FaultPlan => ({
+    atMs: chance.real(0, plan.calmMs + IDLE_MS / 2), kind: 'hang-re-proof', actor: chance.pick(plan.actors).name, chance: chance.next(), durationMs: 0, factor: 1, count: 1,
+  }));
+  return { ...plan, faults: [...plan.faults, ...hangs].sort((a, b) => a.atMs - b.atMs), calmMs: plan.calmMs + IDLE_MS };
 }
 
 /**

@@ -15,6 +15,7 @@ import type { NamedTensor } from '../../src/tensor/datatype.js';
 import { Chance } from './chance.js';
 import { Faults, type HostFaults } from './faults.js';
 import { SimLane, badVersion, type LaneWorld } from './lane.js';
+import { ProbeLane } from './probe-lane.js';
 import { planOf, type FaultPlan, type Plan, type RequestPlan } from './plan.js';
 import { Recorder, type Entry } from './record.js';
 import { CountedClock, SimTime } from './sim-time.js';
@@ -43,6 +44,8 @@ export interface SimRun {
 const subjects = subjectsOf();
 /** As in host/placement.ts: what went bad is replaced one by one. */
 const EJECT_EVERY_MS = 11_000;
+/** A device, or a placement on it, that failed a few times in a row is tried again after as long as that. */
+const DEVICES_HEAL_MS = 20 * 60_000;
 /** Longer than any ordered stop may take. */
 const STOP_BOUND_MS = 60_000;
 
@@ -58,6 +61,8 @@ class World implements LaneWorld, HostFaults {
   readonly #hostClock: CountedClock;
   readonly #spec: HostSpec;
   readonly #lanes: SimLane[] = [];
+  readonly #probeChance: Chance;
+  #probes = 0;
   readonly #faults: Faults;
   readonly #requests = new Set<string>();
   readonly #open = new Set<string>();
@@ -74,6 +79,7 @@ class World implements LaneWorld, HostFaults {
 
   constructor(private readonly plan: Plan) {
     this.chance = new Chance(plan.seed, 'lanes');
+    this.#probeChance = new Chance(plan.seed, 'probes');
     this.recorder = new Recorder(() => this.clock.now());
     this.#hostClock = new CountedClock(this.clock);
     this.#faults = new Faults(this.clock, this.recorder, this.#lanes, this);
@@ -152,7 +158,12 @@ class World implements LaneWorld, HostFaults {
 
   get #healed(): boolean {
     return this.clock.now() >= this.#faults.lastMs && !this.#rolling && !this.#lanes.some((lane) => lane.alive && lane.lie) && this.#toCome === 0 && this.#open.size === 0 && !this.#lanes.some((lane) => lane.alive && lane.running) &&
-      this.#host.hostStatus().actors.every((actor) => actor.ready === actor.wanted);
+      this.#host.hostStatus().actors.every((actor) => actor.ready === actor.wanted) && this.#isHome;
+  }
+
+  /** Every actor is back on the device it would rather be on: all of them work again. */
+  get #isHome(): boolean {
+    return this.plan.devices.length === 0 || this.#lanes.every((lane) => !lane.alive || lane.device === this.#spec.actors.find(({ name }) => name === lane.actor.name)!.devices[0]);
   }
 
   /**
@@ -161,7 +172,8 @@ class World implements LaneWorld, HostFaults {
    */
   #healMs(): number {
     const worst = (of: (actor: HostSpec['actors'][number]) => number): number => Math.max(...this.#spec.actors.map(of));
-    return worst((actor) => actor.timeoutMaxMs) + worst((actor) => 2 * (actor.hangMs + 1000)) + worst((actor) => 2 * actor.startTimeoutMs + 3 * actor.restart.backoff.maxMs) + 4000 + this.#turned * EJECT_EVERY_MS;
+    return worst((actor) => actor.timeoutMaxMs) + worst((actor) => 2 * (actor.hangMs + 1000)) + worst((actor) => 2 * actor.startTimeoutMs + 3 * actor.restart.backoff.maxMs) + 4000 + this.#turned * EJECT_EVERY_MS +
+      (this.plan.devices.length > 0 ? DEVICES_HEAL_MS : 0);
   }
 
   // -------------------------------------------------------------------------------------------------------------- requests
@@ -180,11 +192,14 @@ class World implements LaneWorld, HostFaults {
       executionsMax: Math.min(1 + spec.replaysMax, attemptsLeft ?? Infinity),
     });
     const call = { inputs: [tensor('x', question)], requestId: request, idempotent, priority, attemptsLeft, signal: abort?.signal };
-    const answer: Promise<{ outputs: readonly NamedTensor[]; servedBy?: string | undefined }> = via === 'host'
+    const answer: Promise<{ outputs: readonly NamedTensor[]; servedBy?: string | undefined; device?: string | undefined; degraded?: string | undefined }> = via === 'host'
       ? this.#host.infer(actor, { ...call, timeoutMs: plan.timeoutMs })
       : inferOverBus(this.#callers, subjects.infer(actor), { ...call, timeoutMs: budgetMs });
     answer.then(
-      ({ outputs, servedBy }) => this.recorder.add({ type: 'ended', request, end: 'ok', right: isRight(actor, question, outputs), ...(servedBy && { servedBy: servedBy.split('/').at(-1)! }) }),
+      ({ outputs, servedBy, device, degraded }) => this.recorder.add({
+        type: 'ended', request, end: 'ok', right: isRight(actor, question, outputs), ...(servedBy && { servedBy: servedBy.split('/').at(-1)! }),
+        ...(device !== undefined && { device }), ...(degraded !== undefined && { degraded }),
+      }),
       (error: unknown) => {
         if (!isServeError(error)) this.recorder.add({ type: 'ended', request, end: 'canceled' });
         else this.recorder.add({ type: 'ended', request, end: error.code, message: error.message, ...(error.outcome && { unknown: true }) });
@@ -210,6 +225,10 @@ class World implements LaneWorld, HostFaults {
   }
 
   // ----------------------------------------------------------------------------------------------------------------- ports
+
+  deviceFails(device: string): boolean {
+    return this.#faults.deviceFails(device);
+  }
 
   reached(...step: Parameters<LaneWorld['reached']>): void {
     this.#faults.reached(...step);
@@ -248,6 +267,10 @@ class World implements LaneWorld, HostFaults {
     let zombies = 0;
     return {
       open: (order) => {
+        if (order.load.actor === 'probe') {
+          const { clock, recorder } = this;
+          return new ProbeLane(++this.#probes, order, { clock, recorder, chance: this.#probeChance, deviceFails: (device) => this.deviceFails(device) });
+        }
         const actor = this.plan.actors.find(({ name }) => name === order.load.actor)!;
         const lane = new SimLane(this.#lanes.length + 1, actor, isolation, order, this, (delta) => (zombies += delta));
         this.#lanes.push(lane);
