@@ -21,6 +21,8 @@ import type { ClientOutside, Scout } from './scout.js';
 
 /** Between two looks for somebody else who could answer. */
 const LOOK_AGAIN_MS = 500;
+/** The same, after a host that was asked refused at once. */
+const SOON_MS = 20;
 
 /** What all calls of a client share. */
 export interface ClientShared {
@@ -202,6 +204,8 @@ export class WholeCall {
         return this.#next(undefined);
       case 'at-once':
         this.shared.seen.gone(attempt.host!, this.options.actor);
+        // While another attempt is out this one was a second copy: where the next goes is for a ping to say, not for a guess.
+        if (this.#open.size > 0) return this.#lookAgain([...this.#open][0]!, SOON_MS);
         return this.#next(this.#elsewhere());
       case 'after-pause':
         if (direct) this.#tried.add(attempt.host!);
@@ -284,8 +288,8 @@ export class WholeCall {
   }
 
   /** Nobody else for now. Another host may take the actor over, or the budget come back, long before the deadline. */
-  #lookAgain(attempt: Attempt): void {
-    attempt.lateAtMs = this.#now() + LOOK_AGAIN_MS;
+  #lookAgain(attempt: Attempt, inMs = LOOK_AGAIN_MS): void {
+    attempt.lateAtMs = this.#now() + inMs;
     this.#arm();
   }
 

@@ -55,6 +55,8 @@ export class Shares {
   #tookMs = 0;
   #brake: Brake = releasedBrake;
   #fulfilled: Fulfilled = new Map();
+  /** Actors this host holds more of than its places. */
+  readonly #surplus = new Set<string>();
   #placement: Placement = new Map();
   #onLeft: (() => void) | undefined;
 
@@ -154,12 +156,14 @@ export class Shares {
     const held = this.options.held();
     const room = new Map(self.devices.map(({ id, capacity }) => [id, (capacity ?? Infinity) - usedOn(id, held)]));
     const shares = new Map<string, Share>();
+    this.#surplus.clear();
     for (const [actor, places] of this.#placement) {
       const has = held.get(actor)?.count ?? 0;
       const here = places.filter(({ host }) => host === self.host);
       const wanted = here.reduce((sum, { count }) => sum + count, 0);
       const elsewhere = places.filter(({ host }) => host !== self.host).map(({ host }) => host);
       let count = has;
+      if (wanted < has) this.#surplus.add(actor);
       if (wanted > has) count += grow(wanted - has, here[0]!.device, room);
       else if (wanted < has && !self.draining && maySettle(this.#placement, actor, this.#fulfilled, nowMs)) count = wanted;
       shares.set(actor, { count, elsewhere });
@@ -167,10 +171,11 @@ export class Shares {
     return shares;
   }
 
+  /** Time alone changes a share only where this host holds too much. */
   #lookWhenSettled(nowMs: number): void {
     let dueMs = Infinity;
-    for (const { sinceMs } of this.#fulfilled.values()) {
-      const settledMs = sinceMs + SETTLED_AFTER_MS;
+    for (const actor of this.#surplus) {
+      const settledMs = (this.#fulfilled.get(actor)?.sinceMs ?? Infinity) + SETTLED_AFTER_MS;
       if (settledMs > nowMs && settledMs < dueMs) dueMs = settledMs;
     }
     if (dueMs < Infinity) this.#lookIn(dueMs - nowMs);

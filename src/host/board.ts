@@ -245,8 +245,9 @@ export class Board {
       name: spec.name,
       kind: spec.kind,
       version: record.version,
-      wanted: record.wanted,
-      ready,
+      wanted: isIdle ? 0 : record.wanted,
+      // Loaded, and not the one that answers.
+      ready: record.unowned === undefined ? ready : 0,
       state,
       reason: `${record.wanted > 0 && record.unowned !== undefined ? record.unowned : record.wanted === 0 && record.poolReason !== undefined ? record.poolReason : state === 'ready' ? 'all replicas are ready' : (record.poolReason ?? (troubled ? troubleOf(troubled) : (record.degraded ?? record.behind ?? 'no replica')))}${notice === undefined ? '' : `; ${notice}`}`,
       ...(notice !== undefined && { notice }),

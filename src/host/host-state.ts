@@ -53,7 +53,7 @@ export function hostState({ id, incarnation, board, devices, draining, paused, i
         name, hash: current ? (current.desiredHash ?? specHash(current.spec, current.pin)) : '', wanted, idempotent: current?.spec.idempotent ?? false, queue: queue.count,
         // What it is not the owner of it does not serve, however warm.
         ready: isWarm ? 0 : ready,
-        ...(singleton && { singleton }), ...(epoch !== undefined && { epoch }), ...(isWarm && { warm: awaitsOwnership(name) ? 1 : ready }), ...(device !== undefined && { device }),
+        ...(singleton && { singleton }), ...(epoch !== undefined && { epoch }), ...(isWarm && { warm: awaitsOwnership(name) ? 1 : replicas.filter(({ phase }) => phase === 'ready').length }), ...(device !== undefined && { device }),
       };
     }),
   };

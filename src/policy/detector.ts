@@ -8,6 +8,7 @@
  * An incarnation that lost what it owned is marked fenced and never comes back as itself. It does not decide what a
  * death leads to; brake.ts, cluster-placement.ts and lease.ts do.
  */
+import { Members } from './members.js';
 
 export interface DetectorLimits {
   readonly beatMs: number;
@@ -68,7 +69,7 @@ const PAST_MAX = 8;
 const FENCED_FOR_MS = 24 * 3_600_000;
 
 const unchanged = (view: DetectorView): Judged => ({ view, changes: [] });
-const withMember = (view: DetectorView, member: MemberView): DetectorView => ({ ...view, members: new Map(view.members).set(member.host, member) });
+const withMember = (view: DetectorView, member: MemberView): DetectorView => ({ ...view, members: Members.of(view.members).with(member.host, member) });
 const changeOf = (member: MemberView, to: Change['to'], reason: string): Change => ({ host: member.host, incarnation: member.incarnation, from: member.liveness, to, reason });
 
 export function heard(view: DetectorView, host: string, beat: BeatFacts, nowMs: number): Judged {
