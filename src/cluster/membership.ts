@@ -185,6 +185,7 @@ export class Membership {
   }
 
   #say(): void {
+    if (this.#closed) return;
     const { bus, subjects, id, log } = this.options;
     try {
       bus.publish(subjects.state(id), this.#encodedState());
@@ -195,7 +196,8 @@ export class Membership {
   }
 
   #encodedState(): Uint8Array {
-    return encodeHostState({ ...this.options.state(), version: this.#version });
+    // Of the process it was made for, though the host may go on as another one already.
+    return encodeHostState({ ...this.options.state(), incarnation: this.options.incarnation, version: this.#version });
   }
 
   #beatHeard({ subject, data }: BusMessage): void {

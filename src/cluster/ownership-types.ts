@@ -54,8 +54,12 @@ export interface OwnershipOptions {
 
 /** What `Ownership` offers, as an interface for those who only ask. */
 export interface Singletons {
-  /** Actors whose share is here now, on each change; the others keep theirs until `handOver` or `release`. */
-  candidates(actors: Iterable<string>): void;
+  /**
+   * Actors whose share is here now, on each change; the others keep theirs until `handOver` or `release`.
+   * @param interested those whose share may be here one day: their owners' leases are looked at from now on, so that the
+   * time of a silent one counts from when it fell silent
+   */
+  candidates(actors: Iterable<string>, interested?: Iterable<string>): void;
   /** Of an actor that may be served here right now. */
   epochOf(actor: string): number | undefined;
   /** To be asked before a request is accepted and before its answer leaves. */

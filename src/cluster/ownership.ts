@@ -52,6 +52,8 @@ export class Ownership implements Singletons {
   readonly #lease: OwnLease | undefined;
   readonly #ledger = new Ledger();
   #candidates: ReadonlySet<string> = new Set();
+  /** Actors this host may be a candidate for one day: it looks at their owners' leases from now on. */
+  #interest: ReadonlySet<string> = new Set();
   /** Epochs of what is owned, found under this term of the lease. */
   readonly #mine = new Map<string, number>();
   #mineTerm = 0;
@@ -93,8 +95,10 @@ export class Ownership implements Singletons {
     }) ?? (() => {});
   }
 
-  candidates(actors: Iterable<string>): void {
+  candidates(actors: Iterable<string>, interested: Iterable<string> = []): void {
     if (this.#stopped) return;
+    const wasReading = this.#isReading;
+    this.#interest = new Set(interested);
     const before = this.#candidates;
     this.#candidates = new Set(actors);
     const isNew = this.#candidates.size !== before.size || [...this.#candidates].some((actor) => !before.has(actor));
@@ -103,7 +107,7 @@ export class Ownership implements Singletons {
     const isOvertaken = [...this.#mine].filter(([actor, epoch]) => !this.#attempts.has(actor) && this.#epochs.known(actor) > epoch);
     for (const [actor] of isOvertaken) this.#mine.delete(actor);
     this.#wake();
-    if (isNew || isReleased || isOvertaken.length > 0) this.#poke();
+    if (isNew || isReleased || (this.#isReading && !wasReading) || isOvertaken.length > 0) this.#poke();
     this.#tellChanges();
   }
 
@@ -203,12 +207,15 @@ export class Ownership implements Singletons {
       || [...this.#ledger.actors()].some((actor) => sameOwner(this.#ledger.newest(actor)?.owner, this.#self));
   }
 
-  /** Renews, watches and reads while there is something to own; otherwise the store hears nothing from here. */
+  get #isReading(): boolean {
+    return this.#interest.size > 0 || this.#isActive;
+  }
+
+  /** Renews while there is something to own, reads while there may be; otherwise the store hears nothing from here. */
   #wake(): void {
     if (this.#stopped || !this.#store) return;
-    const isActive = this.#isActive;
-    this.#lease!.want(isActive);
-    if (!isActive) return this.#rest();
+    this.#lease!.want(this.#isActive);
+    if (!this.#isReading) return this.#rest();
     if (this.#watches.length > 0 || this.#store.state === 'closed') return;
     this.#watches = watchOwnership(this.#store, this.#ledger, this.#self, this.options.clock, () => this.#poke());
   }
@@ -220,7 +227,7 @@ export class Ownership implements Singletons {
   }
 
   #poke(): void {
-    if (this.#stopped || !this.#store || !this.#isActive) return;
+    if (this.#stopped || !this.#store || !this.#isReading) return;
     this.#again = true;
     this.#passing ??= this.#passes(this.#store).finally(() => {
       this.#passing = undefined;
@@ -244,7 +251,7 @@ export class Ownership implements Singletons {
     }
     this.#tellChanges();
     this.#wake();
-    if (!this.#stopped && this.#isActive) this.#timer = clock.setTimeout(() => this.#poke(), this.#nextInMs());
+    if (!this.#stopped && this.#isReading) this.#timer = clock.setTimeout(() => this.#poke(), this.#nextInMs());
   }
 
   async #pass(store: Store): Promise<void> {

@@ -50,8 +50,6 @@ export interface ClusterOptions {
   /** What the store wants of the cluster is another now, or was read for the first time. */
   readonly desiredChanged: () => void;
   readonly ownershipChanged: (actor: string) => void;
-  /** Something changed for what other hosts are ready for. */
-  readonly othersChanged: () => void;
   readonly deaf: (deaf: boolean) => void;
   /** Ends the pool of an actor that moves away; resolves when nothing of it runs here any more. */
   readonly stopped: (actor: string) => Promise<void>;
@@ -285,7 +283,8 @@ export class Cluster {
 
   #decided(shares: ReadonlyMap<string, Share>): void {
     const singletons = this.options.singletons();
-    this.#session?.ownership.candidates([...shares].filter(([actor, { count }]) => count > 0 && singletons.has(actor) && !this.options.leaving()).map(([actor]) => actor));
+    const here = this.options.leaving() ? [] : [...shares].filter(([actor, { count }]) => count > 0 && singletons.has(actor)).map(([actor]) => actor);
+    this.#session?.ownership.candidates(here, singletons);
     this.options.decided(shares);
   }
 
@@ -352,7 +351,6 @@ export class Cluster {
   }
 
   #othersChanged(): void {
-    this.options.othersChanged();
     this.#wake();
   }
 

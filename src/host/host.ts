@@ -17,9 +17,7 @@ import { createNatsStore } from '../adapters/nats-store.js';
 import { createThreadLanes } from '../adapters/thread-lane.js';
 import { Forwarder, type ForwardTarget } from '../cluster/forwarder.js';
 import { RollCall } from '../cluster/roll-call.js';
-import type { Share } from '../cluster/shares.js';
 import { ServeError } from '../errors.js';
-import type { ActorWish } from '../policy/cluster-placement.js';
 import type { Bus, Clock, LaneFactory, Log, Objects, Random, Store, TimerHandle } from '../ports.js';
 import type { RegrowEvent } from '../protocol/events.js';
 import type { HostState } from '../protocol/host-state.js';
@@ -29,7 +27,7 @@ import { Router } from '../serving/router.js';
 import { RouteTable } from '../serving/routes.js';
 import { SharedServing } from '../serving/shared.js';
 import type { InferAnswer, InferCall } from '../serving/ticket.js';
-import { parseHost, type HostSpec } from '../spec/host.js';
+import type { HostSpec } from '../spec/host.js';
 import { worker } from '../supervision/child.js';
 import { createSupervisor, type Supervisor, type SupervisorRef } from '../supervision/create-supervisor.js';
 import { createStartGate } from '../supervision/start-gate.js';
@@ -37,9 +35,9 @@ import { subtree } from '../supervision/supervisor.js';
 import { ActorRuntime, type ActorSurroundings } from './actor-runtime.js';
 import { applySpec, type ApplyResult, type InForce } from './apply.js';
 import { Board } from './board.js';
-import { listenForOrders, wanted, type Verb } from './control.js';
+import { listenForOrders, type Verb } from './control.js';
 import { Boot } from './boot.js';
-import { aborted, Cluster, isUp, ownerGate } from './cluster.js';
+import { aborted, Cluster, ownerGate } from './cluster.js';
 import { openDataDir, hostIdOf, type DataDir } from './data-dir.js';
 import { Links } from './links.js';
 import { DeadLetters } from './dead-letters.js';
@@ -49,11 +47,13 @@ import { quarantineFile } from './quarantine-file.js';
 import type { ActorSpec } from '../spec/actor.js';
 import { Devices } from './devices.js';
 import { Following } from './following.js';
-import { behind, hostState, targetsOf } from './host-state.js';
+import { HostShare } from './host-share.js';
+import { hostState, targetsOf } from './host-state.js';
 import { MemoryWatch } from './memory-watch.js';
 import { Models } from './models.js';
+import { verbsOf } from './orders.js';
+import { idTaken } from './own-id.js';
 import { Placement } from './placement.js';
-import { specHash, specsHash } from './spec-hash.js';
 import { Story } from './story.js';
 
 export interface HostOutside {
@@ -80,10 +80,8 @@ export interface HostOutside {
 
 /** Beyond drainMs, for unsubscribing, flushing and telling. */
 const DRAIN_EXTRA_MS = 5000;
-/** For another host of the same id to answer. */
-const ID_CALL_MS = 500;
-/** For a model of the store; it is tried again after that. */
-const FETCH_MS = 120_000;
+/** Of models that are not in force. */
+const MODEL_CACHE_BYTES = 4 * 1024 ** 3;
 /** For a connection as the system user. */
 const SYSTEM_CONNECT_MS = 2000;
 /** For the broker to confirm that nothing more is on its way. */
@@ -122,10 +120,7 @@ export class Host implements AsyncDisposable {
   readonly #cluster: Cluster | undefined;
   readonly #following: Following;
   readonly #models: Models;
-  #shares: ReadonlyMap<string, Share> = new Map();
-  /** Models of the store that are here, and actors that wait for theirs. */
-  readonly #fetched = new Set<string>();
-  readonly #fetching = new Set<string>();
+  readonly #share: HostShare;
   /** Asked to stop: others take over what this host runs while it still serves. */
   #leaving = false;
   /** It does not hear its own beats. */
@@ -195,19 +190,33 @@ export class Host implements AsyncDisposable {
       pausesChanged: () => this.#stateChanged(),
     });
     this.#models = new Models({ folder: this.#dataDir && join(this.#dataDir.path, 'models'), objects: () => this.#cluster?.objects, clock, random, log });
+    this.#share = new HostShare({
+      cluster: () => this.#cluster,
+      placement: this.#placement,
+      board: this.#board,
+      following: () => this.#following,
+      models: this.#models,
+      inForce: this.#inForce,
+      runtimes: this.#runtimes,
+      revision: () => this.#spec.revision,
+      leaving: () => this.#leaving,
+      setReachable: (actor, reachable) => this.#links?.setReachable(actor, reachable),
+      changed: () => this.#stateChanged(),
+      failed: (actor, why) => this.#boot.actorFailed(actor, why),
+    });
     this.#following = new Following({
       clock, log,
-      cores: outside.cores ?? availableParallelism(),
+      cores: this.#cores,
       modules: spec.modules,
       modelFile: (sha256) => this.#models.place(sha256),
       ensureModel: async (sha256, timeoutMs) => {
         await this.#models.ensure(sha256, timeoutMs);
-        this.#fetched.add(sha256);
+        this.#share.fetched(sha256);
       },
       inForce: (actor) => this.#inForce.get(actor),
       fileSpec: (actor) => this.#spec.actors.find(({ name }) => name === actor),
       desired: () => this.#cluster?.desired?.actors(),
-      share: (actor) => this.#shares.get(actor)?.count ?? 0,
+      share: (actor) => this.#share.countOf(actor),
       inOrder: (step) => this.#inOrder(step),
       steps: {
         add: (actor, desiredHash) => this.#addActor(actor, desiredHash),
@@ -313,7 +322,7 @@ export class Host implements AsyncDisposable {
     const refused = new Set(result.changes.filter(({ change }) => change === 'refused').map(({ actor }) => actor));
     this.#spec = { ...this.#spec, revision: next.revision, actors: next.actors.map((spec) => (refused.has(spec.name) ? this.#inForce.get(spec.name)!.spec : spec)) };
     await this.#collectPins();
-    this.#showAsked();
+    this.#share.showAsked();
     this.#memory.start();
     for (const { actor, change, reason } of result.changes) if (change !== 'unchanged') this.#story.tell('spec-changed', `${change}: ${reason}`, { actor });
     this.#stateChanged();
@@ -330,7 +339,7 @@ export class Host implements AsyncDisposable {
     const pin = await this.#pins.pin(spec);
     const runtime = this.#newRuntime(spec, pin, desiredHash);
     await this.#placement.add(runtime, runtime.edition(spec, pin));
-    this.#giveShare(spec.name);
+    this.#share.give(spec.name);
     this.#memory.start();
   }
 
@@ -349,8 +358,14 @@ export class Host implements AsyncDisposable {
     this.#inForce.delete(actor);
   }
 
+  /** Models of the store that are not in force may be wanted again. */
+  #unused(): { readonly alsoUsed: string[]; readonly unusedBytesMax: number } {
+    const alsoUsed = [...this.#following.wanted().values()].flatMap(({ spec }) => spec.sha256 ?? []);
+    return { alsoUsed, unusedBytesMax: this.#clustered ? MODEL_CACHE_BYTES : 0 };
+  }
+
   async #collectPins(): Promise<void> {
-    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin));
+    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin), this.#unused());
   }
 
   #newRuntime(spec: ActorSpec, pin: Pin, desiredHash?: string): ActorRuntime {
@@ -390,7 +405,7 @@ export class Host implements AsyncDisposable {
       answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
       ownerGate: (actor) => this.#cluster && ownerGate(actor, this.#cluster),
       checkpoint: this.#cluster && ((actor, isSingleton, call) => this.#cluster!.checkpoint(actor, isSingleton, call)),
-      reachable: (actor) => this.#showReachable(actor),
+      reachable: (actor) => this.#share.showReachable(actor),
       poisoned: (actor, fingerprint, ticket, detail) => {
         const { requestId, outputs } = ticket.call;
         quarantine?.save();
@@ -408,12 +423,12 @@ export class Host implements AsyncDisposable {
     this.#around = around;
     const actors = spec.actors.map((actor) => this.#models.placed(actor));
     const pins = await Promise.all(actors.map((actor) => this.#pins.pin(actor)));
-    await this.#pins.collect(pins);
+    await this.#pins.collect(pins, this.#unused());
     const pools = actors.map((actor, index) => {
       const runtime = this.#newRuntime(actor, pins[index]!);
       return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));
     }).filter((pool) => pool !== undefined);
-    this.#showAsked();
+    this.#share.showAsked();
     this.#board.onChange(() => {
       this.#links?.statusChanged();
       this.#stateChanged();
@@ -470,6 +485,10 @@ export class Host implements AsyncDisposable {
         await bus.close();
       }
     });
+  }
+
+  get #cores(): number {
+    return this.#outside.cores ?? availableParallelism();
   }
 
   get #clustered(): boolean {
@@ -532,21 +551,15 @@ export class Host implements AsyncDisposable {
       state: () => this.#ownState(),
       leaving: () => this.#leaving,
       load: () => [...this.#runtimes.values()].reduce((sum, { dispatcher }) => sum + dispatcher.inFlight, 0),
-      wishes: () => this.#wishes(),
-      singletons: () => this.#singletons(),
+      wishes: () => this.#share.wishes(),
+      singletons: () => this.#share.singletons(),
       held: () => this.#placement.held(),
-      decided: (shares) => {
-        this.#shares = shares;
-        for (const actor of shares.keys()) this.#giveShare(actor);
-        this.#showBehind();
-        this.#following.look();
-      },
+      decided: (shares) => this.#share.decided(shares),
       desiredChanged: () => {
         this.#following.read();
         this.#stateChanged();
       },
-      ownershipChanged: (actor) => this.#ownershipChanged(actor),
-      othersChanged: () => {},
+      ownershipChanged: (actor) => this.#share.ownershipChanged(actor),
       deaf: (deaf) => {
         this.#deaf = deaf;
         this.#outside.log.log('warn', 'deaf', { deaf, reason: deaf ? 'it does not hear its own beats: requests sent here would be lost' : 'it hears its own beats again' });
@@ -554,7 +567,7 @@ export class Host implements AsyncDisposable {
         this.#stateChanged();
       },
       stopped: async (actor) => {
-        this.#giveShare(actor);
+        this.#share.give(actor);
         await this.#placement.vacated(actor);
       },
       quarantine: (fingerprint, leftMs) => this.#shared.quarantine(fingerprint, clock.now(), leftMs),
@@ -572,88 +585,15 @@ export class Host implements AsyncDisposable {
     return nats && { store: createNatsStore(bus, { prefix }, { clock, log }), objects: createNatsObjects(bus, { prefix }, clock) };
   }
 
-  /** What is wanted in the cluster, as far as this host knows: what the store says, and of its own file what the store does not name. */
-  #wishes(): ActorWish[] {
-    const wishOf = (spec: ActorSpec, hash: string): ActorWish => ({ name: spec.name, hash, replicas: spec.replicas, devices: spec.devices, ...(spec.moduleName !== undefined && { module: spec.moduleName }) });
-    const desired = [...this.#following.wanted()].map(([, { spec, hash }]) => wishOf(spec, hash));
-    const ofFile = [...this.#inForce.values()].filter(({ spec, desiredHash }) => desiredHash === undefined && !this.#following.names(spec.name));
-    return [...desired, ...ofFile.map(({ spec, pin }) => ({ ...wishOf(spec, specHash(spec, pin)), fileOnly: true as const }))];
-  }
-
-  #singletons(): ReadonlySet<string> {
-    const specs = [...[...this.#following.wanted().values()].map(({ spec }) => spec), ...[...this.#inForce.values()].map(({ spec }) => spec)];
-    return new Set(specs.filter(({ singleton }) => singleton).map(({ name }) => name));
-  }
-
-  #giveShare(actor: string): void {
-    const share = this.#shares.get(actor);
-    const spec = this.#inForce.get(actor)?.spec;
-    if (!share || !spec) return;
-    const { count, elsewhere } = share;
-    if (count > 0 && spec.stored && !this.#fetched.has(spec.sha256!)) return void this.#fetchFor(spec);
-    const where = elsewhere.length > 0 ? `its replicas are on ${elsewhere.join(', ')}` : 'no host has a place for it';
-    if (!spec.singleton) return this.#placement.setShare(actor, count, where);
-    const cluster = this.#cluster!;
-    const owns = cluster.epochOf(actor) !== undefined && !cluster.isMoving(actor);
-    // Loaded and proven before it is owned: a take-over costs no load. Its requests and its checkpoint are the owner's alone.
-    const warm = count > 0 && cluster.hasStore && !this.#leaving && !cluster.isMoving(actor);
-    this.#placement.setShare(actor, owns || warm ? 1 : 0, count > 0 ? cluster.reasonOf(actor) : where);
-  }
-
-  #showAsked(): void {
-    const ofFile = [...this.#inForce.values()].filter(({ desiredHash }) => desiredHash === undefined);
-    this.#board.asked(this.#spec.revision, specsHash(ofFile.map(({ spec, pin }) => specHash(spec, pin))));
-  }
-
-  #showBehind(): void {
-    const members = this.#cluster!.members();
-    for (const [actor, { spec, pin, desiredHash }] of this.#inForce) {
-      this.#board.isBehind(actor, desiredHash === undefined ? behind(members, actor, specHash(spec, pin), this.#spec.revision) : undefined);
-    }
-  }
-
-  /** Its replicas start when its model is here. */
-  async #fetchFor({ name, sha256 }: ActorSpec): Promise<void> {
-    if (this.#fetching.has(name)) return;
-    this.#fetching.add(name);
-    try {
-      await this.#models.ensure(sha256!, FETCH_MS);
-      this.#fetched.add(sha256!);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      this.#boot.actorFailed(name, why);
-      this.#board.poolChanged(name, why);
-    } finally {
-      this.#fetching.delete(name);
-      if (!this.#leaving) this.#stateChanged(); // the next look gives the share again, or fetches anew
-    }
-  }
-
-  #ownershipChanged(actor: string): void {
-    const owner = this.#cluster?.ownerOf(actor);
-    const cluster = this.#cluster!;
-    this.#board.owned(actor, owner && { owner: owner.host, epoch: owner.epoch }, cluster.epochOf(actor) === undefined ? cluster.reasonOf(actor) : undefined);
-    this.#giveShare(actor);
-    this.#showReachable(actor);
-    this.#stateChanged();
-  }
-
-  /** A singleton's requests are taken by its owner, and by a host that hands it over. */
-  #showReachable(actor: string): void {
-    const runtime = this.#runtimes.get(actor);
-    if (!runtime) return;
-    const { singleton } = this.#inForce.get(actor)!.spec;
-    const owns = !singleton || !this.#cluster || this.#cluster.epochOf(actor) !== undefined;
-    this.#links?.setReachable(actor, (runtime.dispatcher.takesRequests && owns) || (this.#cluster?.isMoving(actor) ?? false));
-  }
-
   /** Takes requests while it runs; its end is the drain of the host. */
   #endpointsWorker(): ReturnType<typeof worker> {
     return worker(async ({ signal, ready }) => {
       const bus = this.#bus;
       if (!bus) throw new Error('there is no bus to listen on');
       ready(); // a broker that is away must not keep the host from serving its own process
-      if (this.#spec.nats && !(await this.#idIsFree(bus, signal))) return aborted(signal);
+      const taken = this.#spec.nats && (await idTaken(bus, this.#subjects, this, signal));
+      if (taken !== undefined) this.#giveWay(taken);
+      if (taken !== undefined || signal.aborted) return aborted(signal);
       const links = this.#listen(bus);
       const stopListening = this.#hearsOrders ? listenForOrders({ bus, subjects: this.#subjects, host: this.id, log: this.#outside.log, verbs: this.#verbs() }) : () => {};
       await aborted(signal);
@@ -673,22 +613,10 @@ export class Host implements AsyncDisposable {
     });
   }
 
-  /**
-   * Calls its own id on the bus before it answers to it: an answer from another incarnation means that two hosts would be
-   * one to everybody else. Waits for the broker as long as that takes. False: taken, or asked to stop meanwhile.
-   */
-  async #idIsFree(bus: Bus, signal: AbortSignal): Promise<boolean> {
-    await Promise.race([isUp(bus), aborted(signal)]);
-    if (signal.aborted) return false;
-    const answer = await bus.request(this.#subjects.statusOf(this.id), new Uint8Array(), { timeoutMs: ID_CALL_MS }).catch(() => undefined);
-    if (!answer) return !signal.aborted;
-    const { incarnation } = JSON.parse(new TextDecoder().decode(answer.data)) as HostStatus;
-    if (incarnation === this.incarnation) return true;
-    const why = `host id "${this.id}" is in use by another host (incarnation ${incarnation}); give this one another "host"`;
+  #giveWay(why: string): void {
     this.#outside.log.log('error', 'duplicate-host-id', { reason: why });
     this.#reportConflict(why);
     void this.stop();
-    return false;
   }
 
   /** Orders are taken only where the broker knows who gives them. */
@@ -698,22 +626,16 @@ export class Host implements AsyncDisposable {
   }
 
   #verbs(): Readonly<Record<string, Verb>> {
-    return {
-      apply: (request) => {
-        const parsed = parseHost(request['spec'], { cores: this.#outside.cores ?? availableParallelism(), resolve: (path) => path });
-        if (!parsed.ok) throw new ServeError('INVALID_ARGUMENT', parsed.problems.map(({ path, message }) => `${path}: ${message}`).join('\n'));
-        // What the order leaves out (nobody sends credentials) is not asked to change.
-        const given = Object.keys(request['spec'] as object);
-        return this.apply(parsed.spec).then((result) => ({ ...result, needRestart: result.needRestart.filter((key) => given.includes(key)) }));
-      },
-      restart: (request) => this.restart(wanted(request, 'actor')),
-      eject: (request) => this.eject(wanted(request, 'replica')),
-      drain: async () => {
+    return verbsOf({
+      cores: this.#cores,
+      apply: (spec) => this.apply(spec),
+      restart: (actor) => this.restart(actor),
+      eject: (replica) => this.eject(replica),
+      drain: () => {
         this.#noteDrainOrdered();
-        void this.stop(); // the bus goes last, the answer to this order long before
-        return { draining: true };
+        void this.stop(); // the bus goes last
       },
-      'dead-letters': deadLetterVerb({
+      deadLetters: deadLetterVerb({
         letters: this.#letters,
         router: this.#router,
         log: this.#outside.log,
@@ -722,7 +644,7 @@ export class Host implements AsyncDisposable {
         release: this.#lift,
         answerBytesMax: () => this.#bus?.payloadBytesMax ?? Infinity,
       }),
-    };
+    });
   }
 
   #listen(bus: Bus): Links {
@@ -745,7 +667,7 @@ export class Host implements AsyncDisposable {
     });
     this.#links = links;
     if (this.#deaf) links.mute(true);
-    for (const actor of this.#runtimes.keys()) this.#showReachable(actor);
+    for (const actor of this.#runtimes.keys()) this.#share.showReachable(actor);
     return links;
   }
 
