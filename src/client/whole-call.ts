@@ -281,10 +281,20 @@ export class WholeCall {
     if (this.#ended || !this.#open.has(attempt)) return;
     if (!may) return this.#lookAgain(attempt);
     // With nobody known at all the queue group may still pick another member; with somebody known, nobody else lives.
-    if (host === undefined ? seen.hostsOf(actor).length > 0 : attempt.host === undefined && attempt.known.length === 1 && attempt.known[0] === host && known.length === 1) return this.#lookAgain(attempt);
+    if (host === undefined && seen.hostsOf(actor).length > 0) return this.#lookAgain(attempt);
+    const mayHaveIt = host !== undefined && attempt.host === undefined && attempt.known.length === 1 && attempt.known[0] === host && known.length === 1;
+    if (mayHaveIt && (await this.#isAlone(host))) return this.#lookAgain(attempt);
+    if (this.#ended || !this.#open.has(attempt)) return;
     this.#next(host);
     // Not paid for now: the budget fills while it waits.
     if (!this.#ended && this.#open.size === 1 && this.#open.has(attempt)) this.#lookAgain(attempt);
+  }
+
+  /** Whether a request to the queue group can only be with this host: nobody else has the actor, or has fallen silent with it. */
+  async #isAlone(host: string): Promise<boolean> {
+    const document = await this.shared.scout.status();
+    const has = (actors: readonly { readonly name: string; readonly ready: number }[]): boolean => actors.some(({ name, ready }) => name === this.options.actor && ready > 0);
+    return document?.hosts.every(({ id, liveness, actors }) => id === host || (liveness === 'alive' && !has(actors))) ?? false;
   }
 
   /** Nobody else for now. Another host may take the actor over, or the budget come back, long before the deadline. */

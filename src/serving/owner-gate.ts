@@ -32,6 +32,13 @@ export async function whileMoving(gate: OwnerGate, readyElsewhere: () => boolean
   clock.clearTimeout(timer);
 }
 
+/** Resolves at the next change, or when the time is over. @returns whether there was one */
+export async function changeWithin(gate: OwnerGate, clock: Clock, ms: number): Promise<boolean> {
+  let timer: TimerHandle;
+  const over = new Promise<boolean>((resolve) => (timer = clock.setTimeout(() => resolve(false), Math.max(0, ms))));
+  return Promise.race([gate.nextChange().then(() => true), over]).finally(() => clock.clearTimeout(timer));
+}
+
 export const notOwned = (gate: OwnerGate): ServeError => new ServeError('UNAVAILABLE', gate.reason(), { retryAfterMs: 1000, attempts: 0 });
 
 /** @param repeatable somebody may run it again */

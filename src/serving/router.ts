@@ -7,7 +7,7 @@ import type { Clock, NestedCall, NestedReply } from '../ports.js';
 import { selectOutputs, validateInputs } from '../protocol/validate.js';
 import type { ModelMetadata } from '../tensor/datatype.js';
 import type { Dispatcher } from './dispatcher.js';
-import { lostMeanwhile, notOwned, whileMoving, type OwnerGate } from './owner-gate.js';
+import { changeWithin, lostMeanwhile, notOwned, whileMoving, type OwnerGate } from './owner-gate.js';
 import type { InferAnswer, InferCall } from './ticket.js';
 
 /** Actors a call may come through; more is a loop somebody did not see. */
@@ -16,6 +16,9 @@ export const DEPTH_MAX = 8;
 /** For an actor whose spec this host does not have: the defaults of every spec. Its own host knows better and caps them. */
 const UNKNOWN_TIMEOUT_MS = 5000;
 const UNKNOWN_ATTEMPTS = 3;
+
+/** For what was given away to be ready where it went. */
+const HAND_OVER_MS = 2000;
 
 export interface ActorEntry {
   readonly name: string;
@@ -124,17 +127,38 @@ export class Router {
     const { name, dispatcher } = entry;
     const { budgetMs, attemptsMax, idempotent } = dispatcher.grant(call);
     const deadlineMs = this.clock.now() + budgetMs;
-    if (gate.moving()) await this.#away(whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs));
-    const epoch = gate.moving() ? undefined : gate.epoch();
-    if (epoch === undefined) {
-      if (elsewhere?.ready(name)) return this.#away(elsewhere.infer(name, { ...call, timeoutMs: deadlineMs - this.clock.now(), attemptsLeft: attemptsMax }));
-      throw notOwned(gate);
-    }
+    const epoch = await this.#untilOwned(entry, gate, elsewhere, deadlineMs, (timeoutMs) => elsewhere!.infer(name, { ...call, timeoutMs, attemptsLeft: attemptsMax }));
+    if (typeof epoch !== 'number') return epoch;
     const owned = { ...call, timeoutMs: deadlineMs - this.clock.now(), epoch };
     const answer = elsewhere ? await this.#hereOrElsewhere(entry, owned, elsewhere) : await dispatcher.submit(owned);
     if (answer.host !== undefined) return answer;
     if (gate.epoch() !== epoch) throw lostMeanwhile(name, answer.attempts, idempotent);
     return { ...answer, epoch };
+  }
+
+  /**
+   * The epoch in which this host may run it, or the answer of the host that owns it. While the actor changes hands neither
+   * may be there: whoever was asked has just given it away. Then both are looked for again.
+   */
+  async #untilOwned(
+    { name }: ActorEntry, gate: OwnerGate, elsewhere: Elsewhere | undefined, deadlineMs: number, ask: (timeoutMs: number) => Promise<InferAnswer>,
+  ): Promise<number | InferAnswer> {
+    let giveUpMs = deadlineMs;
+    for (;;) {
+      if (gate.moving()) await this.#away(whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs));
+      const epoch = gate.moving() ? undefined : gate.epoch();
+      if (epoch !== undefined) return epoch;
+      const nowMs = this.clock.now();
+      if (!elsewhere?.ready(name)) throw notOwned(gate);
+      try {
+        return await this.#away(ask(deadlineMs - nowMs));
+      } catch (error) {
+        if (!isServeError(error) || error.code !== 'UNAVAILABLE' || error.attempts !== 0) throw error;
+        giveUpMs = Math.min(giveUpMs, nowMs + HAND_OVER_MS);
+        const isOwner = (): boolean => gate.epoch() !== undefined;
+        if (!isOwner() && (this.clock.now() >= giveUpMs || !(await this.#away(changeWithin(gate, this.clock, giveUpMs - this.clock.now()))))) throw error;
+      }
+    }
   }
 
   /** A full pool, or one that was just lost, is no answer while another host has a better one. */
