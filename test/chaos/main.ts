@@ -4,6 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { startMachine } from '../bench/machine.js';
+import { runClusterChaos } from './cluster/main.js';
 import { measureRow } from './measure.js';
 import { parseOptions, usage } from './options.js';
 import { report } from './report.js';
@@ -18,6 +19,7 @@ export interface ChaosSurroundings {
 
 /** Resolves with the exit code: 0, 1 when a row missed an aim it must not miss or broke, 64 for a wrong command line. */
 export async function runChaos({ root, args, natsVersion }: ChaosSurroundings): Promise<number> {
+  if (args[0] === 'cluster') return runClusterChaos({ root, args: args.slice(1), natsVersion });
   const progress = (line: string): void => void process.stderr.write(`chaos: ${line}\n`);
   let options;
   try {

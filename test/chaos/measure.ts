@@ -163,19 +163,19 @@ function overlapMs(events: readonly Line[], noticed: Line): number | null {
   return exchanged ? exchanged.time - noticed.time : null;
 }
 
-function latency(shots: readonly Shot[], fraction: number, fromMs: number, toMs: number): number | null {
+export function latency(shots: readonly Shot[], fraction: number, fromMs: number, toMs: number): number | null {
   const took = shots.filter(({ outcome, dueMs }) => outcome === 'ok' && dueMs >= fromMs && dueMs < toMs).map(({ doneMs, dueMs }) => doneMs - dueMs);
   return took.length === 0 ? null : quantile(took, fraction);
 }
 
-function longestGap(shots: readonly Shot[]): number {
+export function longestGap(shots: readonly Shot[]): number {
   const answered = shots.filter(({ outcome }) => outcome === 'ok').map(({ doneMs }) => doneMs).sort((a, b) => a - b);
   let longest = 0;
   for (let index = 1; index < answered.length; index++) longest = Math.max(longest, answered[index]! - answered[index - 1]!);
   return longest;
 }
 
-function tally(words: readonly string[]): Record<string, number> {
+export function tally(words: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
   return counts;

@@ -8,7 +8,8 @@ export const usage = `npm run chaos -- [--quick] [--only ROW] [--seconds N] [--j
   --json FILE    the table for programs
   --logs DIR     what the host of each row logged
   --list         names of the rows
-  --help         this`;
+  --help         this
+npm run chaos -- cluster [...]: the same with several hosts; its own --help says the rest`;
 
 export interface ChaosOptions {
   readonly quick: boolean;

@@ -27,18 +27,18 @@ function verdict({ aims }: Measured): string {
   return missed.length === 0 ? 'met' : `**missed**: ${missed.map(({ aim }) => aim).join('; ')}`;
 }
 
-const counts = (failed: Readonly<Record<string, number>>): string => Object.entries(failed).map(([code, count]) => `${code} ${count}`).join(', ') || '0';
+export const counts = (failed: Readonly<Record<string, number>>): string => Object.entries(failed).map(([code, count]) => `${code} ${count}`).join(', ') || '0';
 
-const windows = ({ before, during, after }: Windows): string => [before, during, after].map(size).join(' / ');
+export const windows = ({ before, during, after }: Windows): string => [before, during, after].map(size).join(' / ');
 
 function size(ms: number | null): string {
   if (ms === null) return '-';
   return ms >= 100 ? ms.toFixed(0) : ms.toFixed(1);
 }
 
-const whole = (value: number | null): string => (value === null ? '-' : String(Math.round(value)));
+export const whole = (value: number | null): string => (value === null ? '-' : String(Math.round(value)));
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((cell, column) => Math.max(3, cell.length, ...rows.map((row) => row[column]!.length)));
   const line = (row: readonly string[]): string => `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`;
   return [line(head), `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`, ...rows.map(line)].join('\n');

@@ -246,3 +246,13 @@ test('large: 300 hosts, 5,000 actors, 20,000 replicas are all placed, evenly, wi
   }
   assert.deepEqual(place(actors, settled(hosts, placed)), placed);
 });
+
+test('an actor whose best hosts are full goes on along the same order, however far', () => {
+  const names = Array.from({ length: 40 }, (_, index) => `h${index}`);
+  const order = rankHosts('x', names);
+  const full = { devices: [cpu(1)] };
+  for (const free of [0, 3, 4, 5, 20, 38]) {
+    const hosts = names.map((name) => host(name, order.indexOf(name) < free ? { ...full, ready: [{ actor: `other-${name}`, device: 'cpu', count: 1 }] } : {}));
+    assert.deepEqual(told(place([actor('x', 2)], hosts).get('x')), [`${order[free]} cpu 1`, `${order[free + 1]} cpu 1`]);
+  }
+});
