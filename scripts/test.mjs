@@ -12,7 +12,7 @@ import { ROOT, runScript, say, setUp } from './setup.mjs';
 import { getNatsServer } from './nats-server.mjs';
 
 /** Pure floors first: a broken decision is found before a process is started. */
-const FLOORS = ['.', 'policy', 'tensor', 'protocol', 'spec', 'supervision', 'serving', 'client', 'cluster', 'host', 'sim', 'demo', 'integration'];
+const FLOORS = ['.', 'policy', 'tensor', 'protocol', 'spec', 'supervision', 'serving', 'client', 'cluster', 'host', 'sim', 'sim/cluster', 'sim/scale', 'demo', 'integration'];
 
 /** Run only when named: they take longer than everything else of their floor. */
 const BY_NAME = ['store-cluster'];

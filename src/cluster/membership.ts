@@ -68,6 +68,8 @@ export class Membership {
   readonly #lost = new Map<string, Set<() => void>>();
   #sequence = 0;
   #version = 1;
+  /** The state as it was published last. */
+  #said = '';
   #downSinceMs: number | undefined;
   /** When this host heard its own beat last, or could not expect to. */
   #selfHeardMs: number;
@@ -107,6 +109,10 @@ export class Membership {
     if (this.#stateTimer !== undefined || this.#closed) return;
     this.#stateTimer = this.options.clock.setTimeout(() => {
       this.#stateTimer = undefined;
+      // Much that is told here is nobody else's business, and every word goes to every host.
+      const said = JSON.stringify(this.options.state());
+      if (said === this.#said) return;
+      this.#said = said;
       this.#version++;
       this.#say();
     }, STATE_EVERY_MS);

@@ -66,7 +66,7 @@ export class HostShare {
     const { count, elsewhere } = share;
     if (count > 0 && spec.stored && !this.#fetched.has(spec.sha256!)) return void this.#fetchFor(spec);
     const where = elsewhere.length > 0 ? `its replicas are on ${elsewhere.join(', ')}` : 'no host has a place for it';
-    if (!spec.singleton) return placement.setShare(actor, count, where);
+    if (!spec.singleton) return placement.setShare(actor, count, where, count === 0 && elsewhere.length === 0);
     placement.setShare(actor, this.#singletonCount(actor, count), count > 0 ? cluster()!.reasonOf(actor) : where);
   }
 

@@ -358,14 +358,9 @@ export class Host implements AsyncDisposable {
     this.#inForce.delete(actor);
   }
 
-  /** Models of the store that are not in force may be wanted again. */
-  #unused(): { readonly alsoUsed: string[]; readonly unusedBytesMax: number } {
-    const alsoUsed = [...this.#following.wanted().values()].flatMap(({ spec }) => spec.sha256 ?? []);
-    return { alsoUsed, unusedBytesMax: this.#clustered ? MODEL_CACHE_BYTES : 0 };
-  }
-
   async #collectPins(): Promise<void> {
-    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin), this.#unused());
+    const alsoUsed = [...this.#following.wanted().values()].flatMap(({ spec }) => spec.sha256 ?? []);
+    await this.#pins.collect([...this.#inForce.values()].map(({ pin }) => pin), { alsoUsed });
   }
 
   #newRuntime(spec: ActorSpec, pin: Pin, desiredHash?: string): ActorRuntime {
@@ -423,7 +418,8 @@ export class Host implements AsyncDisposable {
     this.#around = around;
     const actors = spec.actors.map((actor) => this.#models.placed(actor));
     const pins = await Promise.all(actors.map((actor) => this.#pins.pin(actor)));
-    await this.#pins.collect(pins, this.#unused());
+    // What the store wants is not known yet; what was fetched for it before shall not be fetched again.
+    await this.#pins.collect(pins, { unusedBytesMax: this.#clustered ? MODEL_CACHE_BYTES : 0 });
     const pools = actors.map((actor, index) => {
       const runtime = this.#newRuntime(actor, pins[index]!);
       return this.#placement.place(runtime, runtime.edition(actor, pins[index]!));

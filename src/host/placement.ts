@@ -43,6 +43,8 @@ interface Placed {
   edition: Edition;
   /** Replicas this host should have of it; undefined: as many as the spec says. */
   share: number | undefined;
+  /** No host has a place for it. */
+  nowhere: boolean;
   /** Why it has no share, as told last. */
   shareless: string | undefined;
   /** Its pool, the last one it had, or none yet. */
@@ -90,7 +92,7 @@ export class Placement {
   /** Decides where the actor runs. @returns the pool's child spec, for the supervisor of all pools; none without a device */
   place(runtime: ActorRuntime, edition: Edition): ChildSpec | undefined {
     const placed: Placed = {
-      runtime, edition, share: this.options.shared ? 0 : undefined, shareless: undefined, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
+      runtime, edition, share: this.options.shared ? 0 : undefined, nowhere: false, shareless: undefined, plan: undefined, alive: false, resort: 'none', indexes: [], nextIndex: 0, generation: 0,
       pauses: new Map(), retry: undefined, look: undefined, refill: undefined, exchanging: false, lastEjectionMs: -Infinity,
     };
     this.#placed.set(edition.spec.name, placed);
@@ -131,12 +133,14 @@ export class Placement {
   /**
    * How many replicas of the actor this host shall have from now on; 0 takes its pool away, after the requests on it.
    * @param why there is none, for status
+   * @param nowhere no host has a place for it: it is down, not somewhere else
    */
-  setShare(actor: string, count: number, why: string): void {
+  setShare(actor: string, count: number, why: string, nowhere = false): void {
     const placed = this.#placed.get(actor);
     if (!placed || this.#stopped) return;
     const before = placed.share;
-    const shareless = count === 0 ? why : undefined;
+    placed.nowhere = nowhere;
+    const shareless = count > 0 ? undefined : nowhere ? this.#whyNowhere(placed, why) : why;
     if (before === count && placed.shareless === shareless) return;
     placed.share = count;
     placed.shareless = shareless;
@@ -374,9 +378,12 @@ export class Placement {
     clock.clearTimeout(placed.retry);
     placed.resort = 'none';
     board.placed(runtime.name, undefined);
-    board.poolChanged(runtime.name, shareless);
-    runtime.dispatcher.setProspect(false, shareless);
-    elsewhere(runtime.name);
+    if (placed.nowhere) this.#unplaced(placed, shareless);
+    else {
+      board.poolChanged(runtime.name, shareless);
+      runtime.dispatcher.setProspect(false, shareless);
+      elsewhere(runtime.name);
+    }
     if (!plan) return;
     placed.exchanging = true;
     placed.alive = false;
@@ -416,7 +423,12 @@ export class Placement {
   }
 
   #showShare(placed: Placed): void {
-    this.options.board.wanted(placed.runtime.name, wantedOf(placed));
+    this.options.board.wanted(placed.runtime.name, placed.nowhere ? placed.edition.spec.replicas : wantedOf(placed));
+  }
+
+  #whyNowhere(placed: Placed, why: string): string {
+    const choice = this.#choose(placed);
+    return choice.to === 'nowhere' || choice.to === 'wait' ? choice.reason : why;
   }
 
   /**

@@ -43,7 +43,9 @@ const letters = async (): Promise<DeadLetter[]> => (await deadLetters<{ letters:
 const dataFolder = (): string => mkdtempSync(join(folder, 'data-'));
 const authenticated = () => ({ servers: nats.url, ...nats.host });
 /** A module that a request can kill. */
-const fragile = (more = {}) => acts('fragile', { idempotent: true, restart: briskRestart, ...more });
+let editions = 0;
+/** A version of its own, because what is poison to one is in the store for every host that runs the same. */
+const fragile = (more = {}) => acts('fragile', { idempotent: true, restart: briskRestart, version: `edition-${++editions}`, ...more });
 const poison = (stage: HostStage, requestId = 'p1'): Promise<Error & { code?: string }> => rejection(stage.host.infer('fragile', act('exit'), { requestId }));
 
 test('a poison request is a dead letter: listed, shown, sent again by any client, replayed, cleared', async () => {

@@ -354,6 +354,7 @@ class Endpoint implements Bus {
     this.#tellInterest(sid, wanted);
     return {
       unsubscribe: () => {
+        // As the client library: what is on its way here is dropped when it arrives.
         if (!this.#wanted.delete(sid)) return;
         const session = this.#session;
         session?.up.send(() => this.broker.unsubscribe(session, sid));

@@ -13,6 +13,8 @@ export type ClusterInvariant = (history: ClusterHistory) => Iterable<string>;
 const SLACK_MS = 70;
 /** A call of this length is long enough for another host to be asked. */
 const LONG_CALL_MS = 5000;
+/** What a host says of itself has reached the others. */
+const HEARD_MS = 200;
 /** What a client may repeat is counted over ten seconds of its own. */
 const BUDGET_MS = 10_000;
 
@@ -21,6 +23,7 @@ const oneOutcome: ClusterInvariant = function* ({ requests, run }) {
     if (ends.length !== 1) yield `${id} ended ${ends.length} times`;
     const [end] = ends;
     if (end?.end === 'thrown') yield `${id} ended with something that is no ServeError: ${end.message}`;
+    if (end?.end === 'left') yield `${id} was not answered when its host had stopped at ${end.atMs}`;
     const toMs = end?.atMs ?? run.entries.at(-1)!.atMs;
     const tookMs = (toMs - asked.atMs) * asked.rate;
     // A caller that did not run could not be told.
@@ -93,7 +96,7 @@ const answered: ClusterInvariant = function* ({ requests, run }) {
 const plannedMoves: ClusterInvariant = function* ({ run, requests }) {
   if (!run.plan.quiet) return;
   for (const [id, { asked, ends: [end] }] of requests) {
-    if (end && end.end !== 'ok' && end.end !== 'gone' && asked.budgetMs >= 1000) yield `${id} (${asked.via}) ended ${end.end} at ${end.atMs}, and nothing but planned moves took place: ${end.message}`;
+    if (end && end.end !== 'ok' && end.end !== 'gone' && end.end !== 'left' && asked.budgetMs >= 1000) yield `${id} (${asked.via}) ended ${end.end} at ${end.atMs}, and nothing but planned moves took place: ${end.message}`;
   }
 };
 
@@ -208,18 +211,22 @@ const brake: ClusterInvariant = function* ({ struck, run, lanes }) {
   }
 };
 
-/** An actor that can run nowhere is tried on `hostsMax` hosts, and on no further one. */
+/** An actor that can run nowhere is tried on no further host once its pools have given up on `hostsMax` of them. */
 const noStorm: ClusterInvariant = function* ({ lanes, run }) {
   const { broken } = run.plan;
   if (broken === undefined) return;
-  // Several replicas begin on as many hosts, and the first may give up before the last.
-  const spec = run.specs[0]!;
-  const allowed = spec.hostsMax + spec.actors.find(({ name }) => name === broken)!.replicas - 1;
-  const stopped = run.entries.findIndex(({ type }) => type === 'hostStopAsked');
-  const opened = new Set(run.entries.slice(0, stopped).flatMap((entry) => (entry.type === 'laneOpened' ? [entry.lane] : [])));
-  const hosts = new Set([...lanes.values()].filter(({ actor, number }) => actor === broken && opened.has(number)).map(({ host }) => host));
-  if (hosts.size > allowed) yield `${broken} can run nowhere and was tried on ${[...hosts].join(', ')}, ${allowed} hosts are allowed`;
-  if (hosts.size === 0) yield `${broken} was tried nowhere`;
+  const { hostsMax } = run.specs[0]!;
+  const gaveUp = new Map<string, number>();
+  const tried = new Set<string>();
+  for (const entry of run.entries) {
+    if (entry.type === 'hostStopAsked') break;
+    if (entry.type === 'told' && entry.event === 'pool-gave-up' && entry.actor === broken && !gaveUp.has(entry.host)) gaveUp.set(entry.host, entry.atMs);
+    if (entry.type !== 'laneOpened' || entry.actor !== broken || tried.has(entry.host)) continue;
+    tried.add(entry.host);
+    const known = [...gaveUp].filter(([, atMs]) => atMs < entry.atMs - HEARD_MS).map(([host]) => host);
+    if (known.length >= hostsMax) yield `${broken} can run nowhere, its pools gave up on ${known.join(', ')}, and ${entry.host} began to try at ${entry.atMs}`;
+  }
+  if (tried.size === 0) yield `${broken} was tried nowhere`;
   if ([...lanes.values()].some((lane) => lane.actor === broken && lane.runs.some(({ request }) => request !== undefined))) yield `${broken} never proved, and was asked`;
 };
 

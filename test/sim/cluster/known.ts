@@ -15,18 +15,26 @@ interface Known {
 
 export const known: readonly Known[] = [
   {
-    invariant: 'answered',
-    weakness: 'client/whole-call: a client that knows one host takes it that this one has its request, when the queue group gave it to another that it has never heard of',
-    explains: ({ detail }, { requests }) => {
-      const life = requests.get(detail.split(' ')[0]!);
-      const [way, ...more] = life?.ways ?? [];
-      if (!life || !way || more.length > 0) return false;
-      return ![...requests.values()].some(({ asked, ends: [end] }) => asked.via === 'client' && asked.actor === life.asked.actor && end && end.index < life.asked.index && end.servedBy?.startsWith(`${way.host}/`));
-    },
+    invariant: 'planned moves',
+    weakness: 'serving/router: between the stop of a singleton at its former owner and its new epoch nobody is ready and nobody owns it; a call of an embedding process is refused then instead of waiting',
+    explains: ({ detail }) => /\(host\) ended UNAVAILABLE .* owned by host /.test(detail),
   },
   {
     invariant: 'planned moves',
-    weakness: 'serving/router: a call that is sent on to the former owner of a singleton at the moment of its hand-over is refused there, and nobody asks its new owner',
-    explains: ({ detail }) => /\(host\) ended UNAVAILABLE .* (owned by host |replica \S+ left)/.test(detail),
+    weakness: 'adapters/nats-bus: unsubscribing drops what the server has routed here and what is still on its way; whoever asked waits for its deadline',
+    explains: ({ detail }, { requests, run }) => {
+      const life = requests.get(detail.split(' ')[0]!);
+      const [way] = life?.ways ?? [];
+      if (!life || !way || life.runs.length > 0 || !detail.includes('DEADLINE_EXCEEDED')) return false;
+      return run.entries.some((entry) => entry.type === 'hostStopAsked' && entry.host === way.host && Math.abs(entry.atMs - way.atMs) < 1000);
+    },
+  },
+  {
+    invariant: 'one outcome',
+    weakness: 'serving/router: a call that looks for the owner of a singleton is not counted between two looks, so a host that drains does not wait for it',
+    explains: ({ detail }, { requests, run }) => {
+      const life = requests.get(detail.split(' ')[0]!);
+      return life?.ends[0]?.end === 'left' && life.runs.length === 0 && run.specs[0]!.actors.find(({ name }) => name === life.asked.actor)!.singleton;
+    },
   },
 ];

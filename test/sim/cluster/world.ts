@@ -127,7 +127,8 @@ export class World {
   readonly #clientBus: Bus;
   readonly #faults: ClusterFaults;
   readonly #requests = new Set<string>();
-  readonly #open = new Map<string, (() => void) | undefined>();
+  /** Calls of embedding processes end with them. */
+  readonly #open = new Map<string, ((end: 'gone' | 'left') => void) | undefined>();
   /** The callers or the broker were hit so often. */
   callerHits = 0;
   callerIlls = 0;
@@ -274,7 +275,7 @@ export class World {
     slot.process.kill();
     this.broker.processChanged(slot.process, abruptly);
     this.log.add({ type: 'hostCrashes', host: slot.id });
-    for (const [request, gone] of this.#open) if (request.startsWith(`${slot.id}:`)) gone?.();
+    this.#endCallsOf(slot, 'gone');
   }
 
   /** Ordered: what it accepted is answered first. */
@@ -283,9 +284,12 @@ export class World {
     slot.hits++;
     slot.state = 'stopping';
     this.log.add({ type: 'hostStopAsked', host: slot.id });
-    void host!.stop().then(() => {
+    void host!.stop().then(async () => {
+      // Whoever was answered last hears of it first.
+      await Promise.resolve();
       if (slot.process !== process || process.state === 'dead') return;
       this.log.add({ type: 'hostStopped', host: slot.id });
+      this.#endCallsOf(slot, 'left');
       slot.state = 'down';
       slot.replicaFaults.end();
       process.kill();
@@ -341,7 +345,7 @@ export class World {
         callerHit: illBefore || this.callerHits !== hitsBefore || this.callerIlls > 0,
       });
     };
-    this.#open.set(request, caller && (() => ended({ end: 'gone' })));
+    this.#open.set(request, caller && ((end) => ended({ end })));
     answer.then(
       ({ outputs, servedBy, host, attempts, epoch }) => ended({
         end: 'ok', right: isRight(actor, question, outputs), ...(servedBy && { servedBy: servedBy.includes('/') ? servedBy : `${host ?? caller?.id}/${servedBy}` }),
@@ -352,6 +356,10 @@ export class World {
         else ended({ end: error.code, message: error.message, ...(error.outcome && { unknown: true }), ...(error.attempts !== undefined && { attempts: error.attempts }) });
       },
     );
+  }
+
+  #endCallsOf(slot: Slot, end: 'gone' | 'left'): void {
+    for (const [request, over] of this.#open) if (request.startsWith(`${slot.id}:`)) over?.(end);
   }
 
   /** A frozen process asks nothing. */
