@@ -37,7 +37,6 @@ interface Subscriber {
   readonly tokens: readonly string[];
   readonly queue: string | undefined;
   readonly handler: (message: BusMessage) => void;
-  gone: boolean;
 }
 
 class MemoryMessage implements BusMessage {
@@ -123,7 +122,8 @@ class Broker implements MemoryBroker {
     const outages = this.#outages;
     for (const receiver of receivers) {
       this.later(() => {
-        if (!receiver.gone && outages === this.#outages) this.#deliver(receiver.handler, new MemoryMessage(subject, data, headers, reply, receiver.endpoint));
+        // Also to who has unsubscribed since: it was routed there, and whoever asked waits for an answer.
+        if (receiver.endpoint.state !== 'closed' && outages === this.#outages) this.#deliver(receiver.handler, new MemoryMessage(subject, data, headers, reply, receiver.endpoint));
       });
     }
     return receivers.length;
@@ -208,12 +208,11 @@ class Endpoint implements Bus {
 
   subscribe(subject: string, handler: (message: BusMessage) => void, options?: { readonly queue?: string }): BusSubscription {
     if (this.#closing) throw new BusError('CLOSED', `cannot subscribe to ${subject}: the bus is closed`);
-    const subscriber: Subscriber = { endpoint: this, tokens: subject.split('.'), queue: options?.queue, handler, gone: false };
+    const subscriber: Subscriber = { endpoint: this, tokens: subject.split('.'), queue: options?.queue, handler };
     const subscription = {
       subscriber,
       leave: () => this.#broker.remove(subscriber, subject),
       unsubscribe: () => {
-        subscriber.gone = true;
         subscription.leave();
         this.#subscriptions.delete(subscription);
       },

@@ -182,6 +182,11 @@ export class Cluster {
     return this.#session?.ownership.ownerOf(actor);
   }
 
+  hasLivingOwner(actor: string): boolean {
+    const owner = this.ownerOf(actor);
+    return owner !== undefined && (owner.host === this.options.id || this.members().some(({ host, liveness }) => host === owner.host && liveness === 'alive'));
+  }
+
   reasonOf(actor: string): string {
     return this.#session?.ownership.reasonOf(actor) ?? 'no connection to the store';
   }
@@ -393,6 +398,7 @@ export class Cluster {
 export const ownerGate = (actor: string, cluster: Cluster): OwnerGate => ({
   epoch: () => cluster.epochOf(actor),
   reason: () => cluster.reasonOf(actor),
+  hasLivingOwner: () => cluster.hasLivingOwner(actor),
   moving: () => cluster.isMoving(actor),
   nextChange: () => cluster.nextChange(),
 });

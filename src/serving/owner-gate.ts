@@ -11,6 +11,8 @@ export interface OwnerGate {
   epoch(): number | undefined;
   /** Why it does not. */
   reason(): string;
+  /** Somebody who is alive owns it, here or elsewhere, ready or not. */
+  hasLivingOwner(): boolean;
   /** On its way to another host. */
   moving(): boolean;
   /** Resolves when one of these may be different, here or elsewhere. */

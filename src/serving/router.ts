@@ -143,21 +143,25 @@ export class Router {
   async #untilOwned(
     { name }: ActorEntry, gate: OwnerGate, elsewhere: Elsewhere | undefined, deadlineMs: number, ask: (timeoutMs: number) => Promise<InferAnswer>,
   ): Promise<number | InferAnswer> {
-    let giveUpMs = deadlineMs;
+    let giveUpMs: number | undefined;
     for (;;) {
       if (gate.moving()) await this.#away(whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs));
       const epoch = gate.moving() ? undefined : gate.epoch();
       if (epoch !== undefined) return epoch;
-      const nowMs = this.clock.now();
-      if (!elsewhere?.ready(name)) throw notOwned(gate);
-      try {
-        return await this.#away(ask(deadlineMs - nowMs));
-      } catch (error) {
-        if (!isServeError(error) || error.code !== 'UNAVAILABLE' || error.attempts !== 0) throw error;
-        giveUpMs = Math.min(giveUpMs, nowMs + HAND_OVER_MS);
-        const isOwner = (): boolean => gate.epoch() !== undefined;
-        if (!isOwner() && (this.clock.now() >= giveUpMs || !(await this.#away(changeWithin(gate, this.clock, giveUpMs - this.clock.now()))))) throw error;
+      let refusal: ServeError = notOwned(gate);
+      if (elsewhere?.ready(name)) {
+        try {
+          return await this.#away(ask(deadlineMs - this.clock.now()));
+        } catch (error) {
+          if (!isServeError(error) || error.code !== 'UNAVAILABLE' || error.attempts !== 0) throw error;
+          refusal = error;
+        }
       }
+      if (gate.epoch() !== undefined) continue;
+      // Given away and not taken yet; or taken, and not loaded yet.
+      const nowMs = this.clock.now();
+      giveUpMs ??= Math.min(deadlineMs, nowMs + HAND_OVER_MS);
+      if (!elsewhere || !gate.hasLivingOwner() || nowMs >= giveUpMs || !(await this.#away(changeWithin(gate, this.clock, giveUpMs - nowMs)))) throw refusal;
     }
   }
 
