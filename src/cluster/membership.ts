@@ -56,6 +56,8 @@ export interface Neighbour {
 
 /** Own state is published on change, at most this often. */
 const STATE_EVERY_MS = 50;
+/** Without an own beat for longer than this many, nobody else's silence means anything. */
+const BEATS_HEARD = 1.5;
 /** For a host to say its state, and for the broker to say that nobody listens. */
 const ASK_MS = 1000;
 
@@ -157,7 +159,7 @@ export class Membership {
     this.#beatTimer = clock.setTimeout(() => {
       const nowMs = clock.now();
       this.#judgeOwnHearing(nowMs, dueMs);
-      if (this.#downSinceMs === undefined && !this.#deaf) {
+      if (this.#hears(nowMs)) {
         this.#judge(tick(this.#view, nowMs, dueMs, limits));
         this.options.ticked();
       }
@@ -174,10 +176,15 @@ export class Membership {
     this.options.deaf(true);
   }
 
+  /** Its own last beat came back: what others said would have come too. */
+  #hears(nowMs: number): boolean {
+    return this.#downSinceMs === undefined && nowMs - this.#selfHeardMs <= BEATS_HEARD * this.options.limits.beatMs;
+  }
+
   #selfHeard(): void {
     const nowMs = this.options.clock.now();
+    if (!this.#hears(nowMs)) this.#view = excuse(this.#view, this.#selfHeardMs, nowMs);
     if (this.#deaf) {
-      this.#view = excuse(this.#view, this.#selfHeardMs, nowMs);
       this.#deaf = false;
       this.options.deaf(false);
     }

@@ -36,6 +36,8 @@ export class OwnLease {
   #wanted = false;
   #ended = false;
   #written = false;
+  /** The last renewal was not acknowledged. */
+  #unanswered = false;
   #renewing: Promise<void> | undefined;
   #renewTimer: TimerHandle | undefined;
   #lossTimer: TimerHandle | undefined;
@@ -116,11 +118,16 @@ export class OwnLease {
 
   async #renew(): Promise<void> {
     const { store, clock, self, limits, wakefulClocksMs } = this.options;
-    const sentAtMs = clock.now();
-    const renewal = { sentAtMs, leads: clockLeads(wakefulClocksMs(), sentAtMs) };
-    this.#written = true;
+    let sentAtMs = clock.now();
     try {
+      // Whose answers do not arrive must not go on looking alive to others: it asks first, and writes when it is answered.
+      if (this.#unanswered) await store.get(leaseKey(self.host, self.incarnation), { timeoutMs: callMs(limits) });
+      sentAtMs = clock.now();
+      const renewal = { sentAtMs, leads: clockLeads(wakefulClocksMs(), sentAtMs) };
+      this.#written = true;
+      this.#unanswered = true;
       await store.put(leaseKey(self.host, self.incarnation), leaseValue(false), { timeoutMs: callMs(limits) });
+      this.#unanswered = false;
       // Before the new one counts: an old one that ran out unseen ended the lease.
       const held = this.holds();
       this.#last = renewal;

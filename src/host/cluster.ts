@@ -87,6 +87,8 @@ export class Cluster {
   /** Singletons whose place is on another host, which is warm, and since when. */
   readonly #strayed = new Map<string, number>();
   #closed = false;
+  /** Long enough on this connection to have heard of everybody. */
+  #listened = false;
   #waiting: (() => void)[] = [];
 
   constructor(private readonly options: ClusterOptions) {
@@ -95,7 +97,7 @@ export class Cluster {
       clock, wishes, held,
       own: state,
       limits: spec,
-      members: () => this.#session?.members.members(),
+      members: () => (this.#listened ? this.#session?.members.members() : undefined),
       decided: (shares) => this.#decided(shares),
       braked: (holds, silent, hosts) => {
         log.log('warn', 'brake', { holds, reason: holds ? `${silent} of ${hosts} hosts are silent at once: nothing is taken over for up to 60 s` : 'hosts are taken at their word again' });
@@ -115,6 +117,7 @@ export class Cluster {
     const again = new AbortController();
     const session = this.#open(bus, again);
     this.#session = session;
+    this.#listened = false;
     ready();
     void this.#firstLook(bus, signal);
     try {
@@ -370,10 +373,12 @@ export class Cluster {
    * Alone, or with a broker that is away, it does not wait for anybody.
    */
   async #firstLook(bus: Bus, signal: AbortSignal): Promise<void> {
-    if (this.#shares.isOpen) return;
     await this.#within(isUp(bus), LINK_WAIT_MS, signal);
     if (!signal.aborted && bus.state === 'up' && !(await this.#isAlone(bus))) await this.#within(undefined, this.options.spec.beatMs + ROUND_TRIP_MS, signal);
-    if (!signal.aborted) this.#shares.open();
+    if (signal.aborted) return;
+    this.#listened = true;
+    this.#shares.open();
+    this.#shares.changed();
   }
 
   async #isAlone(bus: Bus): Promise<boolean> {
