@@ -14,3 +14,5 @@ export type { HostOptions } from './spec/host.js';
 export type { ActorOptions } from './spec/actor.js';
 export type { RegrowEvent } from './protocol/events.js';
 export type { StatusDocument } from './protocol/status.js';
+export type { ModuleContext, ModuleLoadContext } from './adapters/module-context.js';
+export type { ModuleExports } from './adapters/module-session.js';

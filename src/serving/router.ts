@@ -145,13 +145,13 @@ export class Router {
   ): Promise<number | InferAnswer> {
     let giveUpMs: number | undefined;
     for (;;) {
-      if (gate.moving()) await this.#away(whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs));
+      if (gate.moving()) await whileMoving(gate, () => elsewhere?.ready(name) ?? false, this.clock, deadlineMs);
       const epoch = gate.moving() ? undefined : gate.epoch();
       if (epoch !== undefined) return epoch;
       let refusal: ServeError = notOwned(gate);
       if (elsewhere?.ready(name)) {
         try {
-          return await this.#away(ask(deadlineMs - this.clock.now()));
+          return await ask(deadlineMs - this.clock.now());
         } catch (error) {
           if (!isServeError(error) || error.code !== 'UNAVAILABLE' || error.attempts !== 0) throw error;
           refusal = error;
@@ -161,7 +161,7 @@ export class Router {
       // Given away and not taken yet; or taken, and not loaded yet.
       const nowMs = this.clock.now();
       giveUpMs ??= Math.min(deadlineMs, nowMs + HAND_OVER_MS);
-      if (!elsewhere || !gate.hasLivingOwner() || nowMs >= giveUpMs || !(await this.#away(changeWithin(gate, this.clock, giveUpMs - nowMs)))) throw refusal;
+      if (!elsewhere || !gate.hasLivingOwner() || nowMs >= giveUpMs || !(await changeWithin(gate, this.clock, giveUpMs - nowMs))) throw refusal;
     }
   }
 
@@ -212,7 +212,8 @@ export class Router {
       entry.dispatcher.outcomes.rejected++;
       throw error;
     }
-    if (entry.gate) return this.#asOwner(entry, entry.gate, call, elsewhere);
+    // Counted from here to its answer: between two looks it is nowhere, and this host accepted it.
+    if (entry.gate) return this.#away(this.#asOwner(entry, entry.gate, call, elsewhere));
     if (!elsewhere) return entry.dispatcher.submit(call);
     return this.#hereOrElsewhere(entry, call, elsewhere);
   }

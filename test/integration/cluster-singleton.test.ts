@@ -15,7 +15,7 @@ before(async () => {
 after(() => nats.remove());
 
 const counter: ActorOptions = {
-  name: 'counter', module: fileURLToPath(new URL('../fixtures/modules/checkpoints.js', import.meta.url)), singleton: true, isolation: 'thread',
+  name: 'counter', module: fileURLToPath(new URL('../../examples/ledger.js', import.meta.url)), singleton: true, isolation: 'thread',
 };
 const stage = (host: string, prefix: string, ...actors: ActorOptions[]): Promise<HostStage> => stageHost({
   host, prefix: `regrow.${prefix}`, nats: { servers: nats.url, ...nats.host }, beatMs: 100, suspectAfterMs: 400, deadAfterMs: 800,
@@ -29,8 +29,9 @@ test('a singleton runs on one host, every host answers for it, and a stop hands 
   await using two = await stage('two', 'once', counter);
   await using client = await connect({ servers: nats.url, prefix: 'regrow.once', ...nats.host });
   const count = async (host?: HostStage): Promise<number> => {
-    const { outputs } = host ? await host.host.infer('counter', {}) : await client.infer('counter', {}, { timeoutMs: 5000 });
-    return Number((outputs['count'] as { data: ArrayLike<number> }).data[0]);
+    const booking = { booking: { datatype: 'FP64' as const, shape: [1], data: [1] } };
+    const { outputs } = host ? await host.host.infer('counter', booking) : await client.infer('counter', booking, { timeoutMs: 5000 });
+    return Number((outputs['balance'] as { data: ArrayLike<number> }).data[0]);
   };
   assert.equal(await until(() => count(two).catch(() => undefined), 'host two knows host one'), 1);
   assert.equal(two.actor('counter').wanted, 0);

@@ -293,6 +293,7 @@ interface Wanted {
   readonly subject: string;
   readonly queue: string | undefined;
   readonly handler: (message: BusMessage) => void;
+  ended: boolean;
 }
 
 interface Pending {
@@ -349,15 +350,20 @@ class Endpoint implements Bus {
   subscribe(subject: string, handler: (message: BusMessage) => void, options?: { readonly queue?: string }): BusSubscription {
     if (this.#closing) throw new BusError('CLOSED', `cannot subscribe to ${subject}: the bus is closed`);
     const sid = ++this.#ids;
-    const wanted = { subject, handler, queue: options?.queue };
+    const wanted: Wanted = { subject, handler, queue: options?.queue, ended: false };
     this.#wanted.set(sid, wanted);
     this.#tellInterest(sid, wanted);
     return {
       unsubscribe: () => {
-        // As the client library: what is on its way here is dropped when it arrives.
-        if (!this.#wanted.delete(sid)) return;
+        if (wanted.ended) return;
+        wanted.ended = true;
         const session = this.#session;
-        session?.up.send(() => this.broker.unsubscribe(session, sid));
+        if (!session) return void this.#wanted.delete(sid);
+        // What was routed here before the broker heard of it is still handled.
+        session.up.send(() => {
+          this.broker.unsubscribe(session, sid);
+          session.down.send(() => this.process.outside(() => this.#wanted.delete(sid)));
+        });
       },
     };
   }
@@ -425,6 +431,7 @@ class Endpoint implements Bus {
     if (session !== this.#session || this.state === 'closed') return;
     this.#session = undefined;
     session.down.end();
+    for (const [sid, { ended }] of this.#wanted) if (ended) this.#wanted.delete(sid);
     this.#turn('down', detail);
     this.#connectSoon();
   }

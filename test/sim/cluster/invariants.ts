@@ -86,6 +86,8 @@ const answered: ClusterInvariant = function* ({ requests, run }) {
     if (run.specs[0]!.actors.find(({ name }) => name === asked.actor)!.singleton) continue;
     if (!end || end.end === 'ok' || asked.via !== 'client' || !asked.idempotent || !asked.content.startsWith('echo') || asked.budgetMs < LONG_CALL_MS || end.callerHit || end.well.length === 0) continue;
     if (ways.filter(({ host, well }) => !well || !end.well.includes(host)).length >= 2) continue;
+    // Suspected of ending replicas: nobody takes it elsewhere.
+    if (end.end === 'UNAVAILABLE' && runs.some((each) => each.started && !each.answered && each.lane.exited && each.lane.exited.index < end.index)) continue;
     // Its budget for repeating is spent: ten, and some of what it asks.
     if (repeats.filter((atMs) => atMs > asked.atMs - BUDGET_MS && atMs <= end.atMs).length >= 10) continue;
     yield `${id} ended ${end.end} (${end.message}) at ${end.atMs} while ${end.well.join(', ')} was well since ${asked.atMs}; it had run on ${runs.map(({ host }) => host).join(', ') || 'nobody'}`;

@@ -13,28 +13,4 @@ interface Known {
   explains(violation: Violation, history: ClusterHistory): boolean;
 }
 
-export const known: readonly Known[] = [
-  {
-    invariant: 'planned moves',
-    weakness: 'serving/router: between the stop of a singleton at its former owner and its new epoch nobody is ready and nobody owns it; a call of an embedding process is refused then instead of waiting',
-    explains: ({ detail }) => /\(host\) ended UNAVAILABLE .* owned by host /.test(detail),
-  },
-  {
-    invariant: 'planned moves',
-    weakness: 'adapters/nats-bus: unsubscribing drops what the server has routed here and what is still on its way; whoever asked waits for its deadline',
-    explains: ({ detail }, { requests, run }) => {
-      const life = requests.get(detail.split(' ')[0]!);
-      const [way] = life?.ways ?? [];
-      if (!life || !way || life.runs.length > 0 || !detail.includes('DEADLINE_EXCEEDED')) return false;
-      return run.entries.some((entry) => entry.type === 'hostStopAsked' && entry.host === way.host && Math.abs(entry.atMs - way.atMs) < 1000);
-    },
-  },
-  {
-    invariant: 'one outcome',
-    weakness: 'serving/router: a call that looks for the owner of a singleton is not counted between two looks, so a host that drains does not wait for it',
-    explains: ({ detail }, { requests, run }) => {
-      const life = requests.get(detail.split(' ')[0]!);
-      return life?.ends[0]?.end === 'left' && life.runs.length === 0 && run.specs[0]!.actors.find(({ name }) => name === life.asked.actor)!.singleton;
-    },
-  },
-];
+export const known: readonly Known[] = [];
