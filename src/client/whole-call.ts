@@ -59,6 +59,8 @@ interface Attempt {
   /** Hosts known to have the actor when it was sent, or at the first look: if it was one, that one has it. */
   known: readonly string[];
   looked: boolean;
+  /** Since it was sent there was a time when nobody who has the actor answered a ping. */
+  silenced: boolean;
 }
 
 /** Of the budget, for the way back: a host that answers "too late" shall be heard before the time is over. */
@@ -141,7 +143,7 @@ export class WholeCall {
     const budgetMs = this.#deadlineMs - nowMs;
     const granted = grantOf(this.#free(), this.#repeats() !== false);
     const lateMs = Math.min(lateAfterMs(times.p99Ms(this.#shape()), timeoutMs), budgetMs / 2);
-    const attempt: Attempt = { host, granted, sentMs: nowMs, lateAtMs: nowMs + lateMs, known: this.shared.seen.hostsOf(actor), looked: false };
+    const attempt: Attempt = { host, granted, sentMs: nowMs, lateAtMs: nowMs + lateMs, known: this.shared.seen.hostsOf(actor), looked: false, silenced: false };
     this.#open.add(attempt);
     this.#arm();
     const subject = host === undefined ? subjects.infer(actor) : subjects.hostInfer(host, actor);
@@ -281,8 +283,12 @@ export class WholeCall {
     if (this.#ended || !this.#open.has(attempt)) return;
     if (!may) return this.#lookAgain(attempt);
     // With nobody known at all the queue group may still pick another member; with somebody known, nobody else lives.
-    if (host === undefined && seen.hostsOf(actor).length > 0) return this.#lookAgain(attempt);
-    const mayHaveIt = host !== undefined && attempt.host === undefined && attempt.known.length === 1 && attempt.known[0] === host && known.length === 1;
+    if (host === undefined && seen.hostsOf(actor).length > 0) {
+      // Whoever comes back from a silence may have lost the request, or its answer, with its connection.
+      attempt.silenced = true;
+      return this.#lookAgain(attempt);
+    }
+    const mayHaveIt = host !== undefined && !attempt.silenced && attempt.host === undefined && attempt.known.length === 1 && attempt.known[0] === host && known.length === 1;
     if (mayHaveIt && (await this.#isAlone(host))) return this.#lookAgain(attempt);
     if (this.#ended || !this.#open.has(attempt)) return;
     this.#next(host);
