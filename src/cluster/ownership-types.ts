@@ -76,6 +76,9 @@ export interface Singletons {
   handOver(actor: string, target: Owner): Promise<boolean>;
   /** The same without a target: the next candidate takes it at once, this host too while it is one. */
   release(actor: string): Promise<boolean>;
-  /** Last, after everything was stopped: the others need not wait for the lease to run out. Never rejects. */
-  close(): Promise<void>;
+  /**
+   * Last, after everything was stopped: the others need not wait for the lease to run out. Never rejects.
+   * @param isQuiet asked at the end: whether nothing of it runs here any more. Where something does, they wait
+   */
+  close(isQuiet?: () => boolean): Promise<void>;
 }

@@ -144,15 +144,15 @@ export class Ownership implements Singletons {
     return this.#give(actor, undefined, `given back by ${this.#self.host}`);
   }
 
-  close(): Promise<void> {
-    return (this.#closing ??= this.#close());
+  close(isQuiet: () => boolean = () => true): Promise<void> {
+    return (this.#closing ??= this.#close(isQuiet));
   }
 
-  async #close(): Promise<void> {
+  async #close(isQuiet: () => boolean): Promise<void> {
     this.#stop();
     this.#tellChanges();
     await this.#passing;
-    await this.#lease?.sayEnded();
+    if (isQuiet()) await this.#lease?.sayEnded();
   }
 
   #stop(): void {

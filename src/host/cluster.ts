@@ -125,8 +125,8 @@ export class Cluster {
     } finally {
       session.desired?.stop();
       session.quarantine?.close();
-      // Last of the singletons: what this host owned may be taken at once, everything of it has stopped.
-      await session.ownership.close();
+      // What this host owned may be taken at once, unless a run has outlasted the drain: two must not run.
+      await session.ownership.close(() => this.options.load() === 0);
       this.#session = undefined;
       session.members.close();
       await session.store?.close().catch((error: unknown) => log.log('debug', 'store-not-closed', { error: String(error) }));

@@ -81,6 +81,15 @@ test('clean stop: the next one takes it at once', async () => {
   stage.end();
 });
 
+test('stop with a run that outlasts the drain: nobody is told that it is free, the next one waits for the lease', async () => {
+  const { stage, hosts: [x, y] } = await settled(['x', 'y']);
+  void x!.ownership.close(() => false);
+  const tookMs = await stage.until(() => y!.serves('a'), 60_000);
+  assert.ok(tookMs !== undefined && tookMs > 16_000, `${tookMs} ms`);
+  assert.equal(x!.serves('a'), false);
+  stage.end();
+});
+
 test('partition: the owner stops at renewDeadlineMs, told by a timer; the other takes over after leaseMs; healed, the old one is fenced', async () => {
   const { stage, hosts: [x, y] } = await settled(['x', 'y']);
   x!.store.cut();
