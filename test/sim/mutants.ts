@@ -7,19 +7,11 @@
  * time) can be broken like everything else. An edit that does not match exactly once is an error: a mutant that changes
  * nothing would be a checker that proves nothing.
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { repositoryRoot } from '../support/root.js';
+import { pathToFileURL } from 'node:url';
 import type { Violation } from './invariants.js';
-
-interface Edit {
-  /** Below src, without extension. */
-  readonly file: string;
-  readonly from: RegExp;
-  readonly to: string;
-}
+import { mutated, type Edit } from './mutated.js';
 
 export interface Mutant {
   readonly name: string;
@@ -104,7 +96,7 @@ const betrayals: Readonly<Record<string, number>> = {
 
 /** Tries seeds in order until one betrays the mutant; undefined if none does. */
 export async function hunt(target: Mutant, firstSeed = 1): Promise<Caught | undefined> {
-  const folder = build(target);
+  const folder = mutated(target);
   try {
     // Types only: the modules are the mutant's own.
     const load = (file: string): Promise<unknown> => import(pathToFileURL(join(folder, 'test', 'sim', `${file}.js`)).href);
@@ -120,22 +112,4 @@ export async function hunt(target: Mutant, firstSeed = 1): Promise<Caught | unde
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function build(target: Mutant): string {
-  const compiled = fileURLToPath(new URL('../..', import.meta.url));
-  const folder = mkdtempSync(join(tmpdir(), 'regrow-mutant-'));
-  for (const part of ['src', 'test/sim', 'test/support']) {
-    cpSync(join(compiled, part), join(folder, part), { recursive: true, filter: (path) => !/\.(map|d\.ts)$/.test(path) });
-  }
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n');
-  symlinkSync(join(repositoryRoot(), 'node_modules'), join(folder, 'node_modules'), 'junction');
-  for (const { file, from, to } of target.edits) {
-    const path = join(folder, 'src', `${file}.js`);
-    const text = readFileSync(path, 'utf8');
-    const places = [...text.matchAll(new RegExp(from, 'g'))].length;
-    if (places !== 1) throw new Error(`mutant "${target.name}": ${from} is found ${places} times in ${file}, wanted once`);
-    writeFileSync(path, text.replace(from, to));
-  }
-  return folder;
 }

@@ -2,12 +2,11 @@
  * The cluster with one rule broken on purpose, one at a time; each must be caught by an invariant. As with one host
  * (../mutants.ts), a mutant is made of the compiled files, and an edit that does not match exactly once is an error.
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { repositoryRoot } from '../../support/root.js';
+import { pathToFileURL } from 'node:url';
 import type { Violation } from '../invariants.js';
+import { mutated } from '../mutated.js';
 import type { Caught, Mutant } from '../mutants.js';
 import type { Theme } from './plan.js';
 
@@ -37,7 +36,7 @@ export const clusterMutants: readonly ClusterMutant[] = [
 
 /** Tries seeds in order until one betrays the mutant; undefined if none does. */
 export async function huntCluster(target: ClusterMutant, firstSeed = 1): Promise<Caught | undefined> {
-  const folder = build(target);
+  const folder = mutated(target);
   try {
     // Types only: the modules are the mutant's own.
     const load = (file: string): Promise<unknown> => import(pathToFileURL(join(folder, 'test', 'sim', 'cluster', `${file}.js`)).href);
@@ -52,22 +51,4 @@ export async function huntCluster(target: ClusterMutant, firstSeed = 1): Promise
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function build(target: ClusterMutant): string {
-  const compiled = fileURLToPath(new URL('../../..', import.meta.url));
-  const folder = mkdtempSync(join(tmpdir(), 'regrow-mutant-'));
-  for (const part of ['src', 'test/sim', 'test/support']) {
-    cpSync(join(compiled, part), join(folder, part), { recursive: true, filter: (path) => !/\.(map|d\.ts)$/.test(path) });
-  }
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n');
-  symlinkSync(join(repositoryRoot(), 'node_modules'), join(folder, 'node_modules'), 'junction');
-  for (const { file, from, to } of target.edits) {
-    const path = join(folder, 'src', `${file}.js`);
-    const text = readFileSync(path, 'utf8');
-    const places = [...text.matchAll(new RegExp(from, 'g'))].length;
-    if (places !== 1) throw new Error(`mutant "${target.name}": ${from} is found ${places} times in ${file}, wanted once`);
-    writeFileSync(path, text.replace(from, to));
-  }
-  return folder;
 }
